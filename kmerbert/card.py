@@ -1,0 +1,99 @@
+"""The model card: README.md of an output folder, read by people and by the Hub. Text only; knows no model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCardData
+
+METRIC_NAMES = {"pearsonr": "Pearson r", "spearmanr": "Spearman rho", "rmse": "RMSE", "mae": "MAE", "r2": "R2"}
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says.
+
+    Attributes:
+        task: `fill-mask` or `text-classification`, the pipelines that load it.
+        summary: one paragraph: what goes in, what comes out.
+        usage: Python lines that run the model, with `REPO` for its name.
+        metrics: split -> metric -> value.
+        settings: further lines of the settings table.
+        base_model: the checkpoint that training started from, if any.
+    """
+
+    task: str
+    summary: str
+    usage: str
+    metrics: Mapping[str, Mapping[str, float]]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    base_model: str | None = None
+
+
+def write_card(folder: Path, repository: str, facts: CardFacts, config: Any) -> None:
+    """Writes README.md, with valid Hub metadata, into a folder.
+
+    Args:
+        folder: the output folder.
+        repository: name or folder that loads the model.
+        facts: of the run.
+        config: the model's configuration; `data_name` and `data_checksum` say what it was trained on.
+    """
+    text = model_card(facts, repository, config.data_name, config.data_checksum)
+    unfinished = folder / ".README.md.unfinished"
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(folder / "README.md")
+
+
+def model_card(facts: CardFacts, repository: str, data_name: str, checksum: str) -> str:
+    """Returns the card as Markdown that begins with a YAML block."""
+    title = repository.rstrip("/").split("/")[-1]
+    results = [
+        EvalResult(
+            task_type=facts.task,
+            dataset_type="table",
+            dataset_name=data_name,
+            dataset_split=split,
+            metric_type=metric,
+            metric_value=round(value, 6),
+        )
+        for split, values in facts.metrics.items()
+        for metric, value in values.items()
+    ]
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=facts.task,
+        # The Hub wants a repository name here; a folder of somebody's machine is nobody else's business.
+        base_model=facts.base_model if facts.base_model and facts.base_model.count("/") == 1 else None,
+        tags=["biology", "genomics", "dna", "k-mer"],
+        model_name=title,
+        eval_results=results or None,
+    )
+    usage = facts.usage.replace("REPO", repository)
+    parts = [
+        f"---\n{data.to_yaml()}\n---",
+        f"# {title}",
+        facts.summary,
+        "## Use",
+        f"```python\n{usage}\n```",
+        "## Results",
+        _results_table(facts.metrics),
+        "## Training",
+        f"Data: {data_name}, checksum `{checksum}`.",
+        _table(("setting", "value"), [(key, value) for key, value in facts.settings.items()]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _results_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    if not names:
+        return "Not evaluated."
+    rows = [(split, *(f"{values[n]:.4f}" if n in values else "" for n in names)) for split, values in metrics.items()]
+    return _table(("split", *(METRIC_NAMES.get(name, name) for name in names)), rows)
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)

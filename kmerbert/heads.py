@@ -1,0 +1,84 @@
+"""The output end of a model: losses that stay right on any number of processes, and outputs in the labels' unit.
+
+Stock models average their loss over a batch, which the Trainer then multiplies by the number of processes and of
+accumulation steps. The losses here divide the summed loss by the number of items in the whole global batch instead.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+IGNORED = -100  # a label that is missing or not to be guessed; the Trainer counts the others
+
+
+def _items(known: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -> torch.Tensor:
+    count = known.sum() if num_items_in_batch is None else torch.as_tensor(num_items_in_batch, device=known.device)
+    return count.clamp(min=1)
+
+
+def regression_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Mean squared error over the labels that are known.
+
+    Args:
+        outputs: with `logits`, float tensor (n, outputs).
+        labels: float tensor (n, outputs), standardised; `IGNORED` where missing.
+        num_items_in_batch: known labels in the global batch; None to count this batch's.
+
+    Returns:
+        Scalar tensor.
+    """
+    known = labels != IGNORED
+    squares = (outputs["logits"].float() - labels).square()
+    return torch.where(known, squares, 0.0).sum() / _items(known, num_items_in_batch)
+
+
+def masked_lm_loss(
+    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+) -> torch.Tensor:
+    """Cross-entropy over the tokens that are to be guessed.
+
+    Args:
+        outputs: with `logits`, float tensor (n, tokens, ids).
+        labels: int64 tensor (n, tokens); `IGNORED` where nothing is to be guessed.
+        num_items_in_batch: tokens to be guessed in the global batch; None to count this batch's.
+
+    Returns:
+        Scalar tensor, nats per token.
+    """
+    known = labels != IGNORED
+    loss = nn.functional.cross_entropy(outputs["logits"][known].float(), labels[known], reduction="sum")
+    return loss / _items(known, num_items_in_batch)
+
+
+def output_layer(model: PreTrainedModel) -> nn.Linear:
+    """Returns the linear layer whose outputs are the model's.
+
+    Raises:
+        ValueError: when the model does not end in one.
+    """
+    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == model.config.num_labels]
+    if not layers or layers[-1].bias is None:
+        raise ValueError(f"{type(model).__name__} does not end in a linear layer with a bias: use another --model_type")
+    return layers[-1]
+
+
+@torch.no_grad()
+def rescale_outputs(model: PreTrainedModel, factor: list[float], shift: list[float]) -> None:
+    """Changes the unit of a model's outputs in place: every output becomes output * factor + shift.
+
+    With the labels' standard deviation and mean, a model that was trained on standardised labels answers in the labels'
+    unit, also in a stock `pipeline`.
+
+    Args:
+        model: ends in a linear layer.
+        factor, shift: one number for each output.
+    """
+    layer = output_layer(model)
+    scale = torch.tensor(factor, dtype=torch.float64, device=layer.weight.device)
+    offset = torch.tensor(shift, dtype=torch.float64, device=layer.weight.device)
+    layer.weight.copy_(layer.weight.double() * scale[:, None])
+    layer.bias.copy_(layer.bias.double() * scale + offset)

@@ -1,0 +1,195 @@
+"""How well predictions agree with measured values: the same function during training and afterwards.
+
+Arrays in, plain floats out: every value can be written to JSON and compared by model selection, so nothing here is NaN.
+Reads no files, knows no model and draws nothing. `RegressionMetrics` is the same arithmetic as an `evaluate.Metric`; it
+is a class of this file, not a script fetched from the Hub, so it works on nodes without internet.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.stats import pearsonr, spearmanr
+
+REGRESSION_METRICS = ("pearsonr", "spearmanr", "mse", "rmse", "mae", "r2")
+
+
+def regression_metrics(
+    predictions: ArrayLike, labels: ArrayLike, names: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Compares predictions with measured values.
+
+    Everything is computed in float64. A correlation needs two rows and values that differ: for a constant prediction,
+    constant labels or a single row, `pearsonr` and `spearmanr` are 0.0, because such a prediction orders nothing. `r2`
+    is the coefficient of determination, 1 - sum((label - prediction)^2) / sum((label - mean label)^2), not the square
+    of r: it is negative for a prediction worse than the mean label, and 0.0 where the labels are constant. Spearman's
+    rho is Pearson's r of the ranks, equal values sharing their mean rank.
+
+    Args:
+        predictions: Numbers (n,) or (n, outputs), in the unit of the labels.
+        labels: Measured values of the same shape, where (n,) and (n, 1) are the same; NaN where nothing was measured.
+            Such rows are left out for that output only.
+        names: Names of the outputs; by default 0, 1, ...
+
+    Returns:
+        The values of `REGRESSION_METRICS`; `mse` in squared label units, `rmse` and `mae` in label units. With several
+        outputs, `<metric>_<name>` for each, and under `<metric>` their unweighted mean.
+
+    Raises:
+        ValueError: Shapes differ, there are no rows, names do not fit the outputs, a prediction is NaN or infinite, a
+            label is infinite, or an output has no label at all.
+    """
+    predicted, measured = _columns(predictions, labels)
+    n_outputs = predicted.shape[1]
+    names = [str(output) for output in range(n_outputs)] if names is None else list(names)
+    if len(names) != n_outputs or len(set(names)) != n_outputs:
+        raise ValueError(f"{n_outputs} outputs, but the names {names}: one name for each is needed, none twice")
+    per_output = []
+    for name, x, y in zip(names, predicted.T, measured.T, strict=True):
+        known = ~np.isnan(y)
+        if not known.any():
+            raise ValueError(f"output {name!r} has no measured value in {len(y)} rows: nothing to compare with")
+        per_output.append(_compare(x[known], y[known]))
+    result = {metric: float(np.mean([output[metric] for output in per_output])) for metric in REGRESSION_METRICS}
+    if n_outputs > 1:
+        for name, output in zip(names, per_output, strict=True):
+            result |= {f"{metric}_{name}": value for metric, value in output.items()}
+    return result
+
+
+def prediction_spread(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
+    """Says how much predictions vary, relative to the labels: near 0, the model has collapsed to a constant.
+
+    A regression to the mean is no collapse: the best prediction from noisy data has a ratio of about the correlation.
+
+    Args:
+        predictions: Numbers (n,) or (n, outputs).
+        labels: Measured values of the same shape; NaN where nothing was measured (the row is left out on both sides).
+
+    Returns:
+        SD(predictions) / SD(labels), float64 (outputs,); 1.0 where the labels themselves do not vary, because then
+        nothing can be said.
+
+    Raises:
+        ValueError: Shapes differ, there are no rows, a prediction is NaN or infinite, or a label is infinite.
+    """
+    predicted, measured = _columns(predictions, labels)
+    ratios = np.ones(predicted.shape[1])
+    for output, (x, y) in enumerate(zip(predicted.T, measured.T, strict=True)):
+        known = ~np.isnan(y)
+        if not _is_constant(y[known]):
+            ratios[output] = x[known].std() / y[known].std()
+    return ratios
+
+
+def match_rows(wanted: ArrayLike, found: ArrayLike) -> np.ndarray:
+    """Finds the rows of one table in another, so that two models are compared on the same rows.
+
+    Args:
+        wanted: Keys (ids or sequences) of the rows, in the order that is wanted, (n,).
+        found: Keys of the same rows as another table has them. Keys may repeat only where both have the same order.
+
+    Returns:
+        int64 (n,): `found[result]` is `wanted`.
+
+    Raises:
+        ValueError: The keys are not the same, or repeat in rows of another order.
+    """
+    wanted, found = np.asarray(wanted, dtype=str), np.asarray(found, dtype=str)
+    if np.array_equal(wanted, found):
+        return np.arange(len(found))
+    single = np.setxor1d(wanted, found)
+    if len(single):
+        raise ValueError(f"{len(wanted)} rows against {len(found)}; {single[0]!r} is in one of the two only")
+    keys, first, counts = np.unique(found, return_index=True, return_counts=True)
+    if len(keys) < max(len(wanted), len(found)):
+        raise ValueError(f"rows stand in another order, and {keys[counts.argmax()]!r} is not unique")
+    return first[np.searchsorted(keys, wanted)]
+
+
+def _columns(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Brings both to float64 (n, outputs) and refuses what cannot be compared."""
+    x, y = np.asarray(predictions, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    shapes = f"predictions {x.shape}, labels {y.shape}"
+    x, y = (array[:, None] if array.ndim == 1 else array for array in (x, y))
+    if x.ndim != 2 or x.shape != y.shape:
+        raise ValueError(f"{shapes}: both must be (n,) or (n, outputs), and of the same shape")
+    if x.size == 0:
+        raise ValueError(f"{shapes}: there are no rows to compare")
+    bad = ~np.isfinite(x).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{bad.sum()} of {len(x)} rows have a prediction that is NaN or infinite, first row {row} (from 0): "
+            f"{x[row].tolist()}; if a model gave it, train with a lower --learning_rate"
+        )
+    if np.isinf(y).any():
+        row = int(np.isinf(y).any(axis=1).argmax())
+        raise ValueError(f"label of row {row} (from 0) is infinite: allowed are numbers, and NaN for a missing one")
+    return x, y
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    """Tells whether values (n,) differ by less than float64 arithmetic can resolve."""
+    return len(values) < 2 or float(np.ptp(values)) <= 1e-13 * float(np.abs(values).max())
+
+
+def _compare(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
+    """Computes all metrics of one output, float64 (n,) each, nothing missing."""
+    residual = measured - predicted
+    mse = float(np.mean(residual**2))
+    if _is_constant(predicted) or _is_constant(measured):
+        r = rho = 0.0
+    else:
+        r, rho = (float(correlation(predicted, measured).statistic) for correlation in (pearsonr, spearmanr))
+    return {
+        "pearsonr": r,
+        "spearmanr": rho,
+        "mse": mse,
+        "rmse": mse**0.5,
+        "mae": float(np.abs(residual).mean()),
+        "r2": 0.0 if _is_constant(measured) else 1 - mse / float(measured.var()),
+    }
+
+
+def __getattr__(name: str) -> Any:
+    """Makes `RegressionMetrics` when it is first asked for: importing `evaluate` imports torch, which takes seconds."""
+    if name != "RegressionMetrics":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import datasets
+    import evaluate
+
+    class RegressionMetrics(evaluate.Metric):
+        """`regression_metrics` behind the interface of Hugging Face `evaluate`, without a download.
+
+        `RegressionMetrics().compute(predictions=..., references=...)` takes numbers (n,) or (n, outputs), and `names=`.
+        Rows stay in memory, so that processes that evaluate side by side share no file; to gather the rows of N
+        processes into one result, give `num_process=N, process_id=I, experiment_id=NAME`, and only process 0 gets it.
+        """
+
+        __qualname__ = "RegressionMetrics"
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            kwargs.setdefault("keep_in_memory", kwargs.get("num_process", 1) == 1)
+            super().__init__(*args, **kwargs)
+
+        def _info(self) -> evaluate.MetricInfo:
+            number = datasets.Value("float64")
+            return evaluate.MetricInfo(
+                description="Pearson r, Spearman rho, MSE, RMSE, MAE and coefficient of determination.",
+                citation="",
+                inputs_description="predictions, references: float (n,) or (n, outputs); NaN reference = missing.",
+                features=[
+                    datasets.Features({"predictions": feature, "references": feature})
+                    for feature in (number, datasets.List(number))
+                ],
+            )
+
+        def _compute(
+            self, predictions: ArrayLike, references: ArrayLike, names: Sequence[str] | None = None
+        ) -> dict[str, float]:
+            return regression_metrics(predictions, references, names)
+
+    globals()[name] = RegressionMetrics
+    return RegressionMetrics

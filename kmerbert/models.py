@@ -1,0 +1,149 @@
+"""Tokenizer, configuration and weights: new ones, or a checkpoint's, checked against each other.
+
+Which class is built and with which settings is the script's business; this module only makes sure that what is loaded
+fits together, and says what does not.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+
+from .arguments import ModelArguments
+
+logger = logging.getLogger(__name__)
+KMER_SETTINGS = ("k", "stride", "alphabet")
+
+
+def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
+    """Builds the tokenizer that the command line and the checkpoint agree on.
+
+    Args:
+        tokenizer_class: built with `k`, `stride` and `alphabet`.
+        arguments: the checkpoint, if any, and the k-mer flags, if given.
+
+    Raises:
+        ValueError: when the checkpoint cannot be found, or was trained with other k-mers than asked for.
+    """
+    asked = {name: value for name in KMER_SETTINGS if (value := getattr(arguments, name)) is not None}
+    saved: dict[str, Any] = {}
+    if arguments.model_name_or_path:
+        _checkpoint_file(arguments, "config.json", needed=True)
+        path = _checkpoint_file(arguments, "tokenizer_config.json", needed=False)
+        settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        saved = {name: settings[name] for name in KMER_SETTINGS if name in settings}
+    for name in asked.keys() & saved.keys():
+        if asked[name] != saved[name]:
+            raise ValueError(
+                f"--{name} {asked[name]}: the checkpoint {arguments.model_name_or_path} was trained with {name} "
+                f"{saved[name]}; leave the flag out, or train from scratch without --model_name_or_path"
+            )
+    return tokenizer_class(**saved | asked)
+
+
+def _checkpoint_file(arguments: ModelArguments, name: str, needed: bool) -> str | None:
+    folder = arguments.model_name_or_path
+    if Path(folder).is_file():
+        raise ValueError(
+            f"--model_name_or_path {folder} is a file: give the folder that holds config.json and the weights"
+        )
+    try:
+        path = cached_file(folder, name, revision=arguments.model_revision, _raise_exceptions_for_missing_entries=False)
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        raise ValueError(f"--model_name_or_path {folder}: no such folder, and not on the Hub ({error})") from None
+    if path is None and needed:
+        raise ValueError(f"--model_name_or_path {folder} holds no {name}: give the output folder of a training run")
+    return path
+
+
+def load_config(arguments: ModelArguments, tokenizer: Any, **settings: Any) -> PretrainedConfig:
+    """Builds the configuration of a new model, or reads a checkpoint's.
+
+    Args:
+        arguments: the checkpoint, or the architecture and its overrides.
+        tokenizer: gives the number of ids and the special ones.
+        settings: more settings (number of outputs, ...), given to both.
+
+    Raises:
+        ValueError: for an unknown architecture or setting, or a checkpoint with another vocabulary.
+    """
+    if arguments.model_name_or_path:
+        config = AutoConfig.from_pretrained(arguments.model_name_or_path, revision=arguments.model_revision, **settings)
+        if config.vocab_size != len(tokenizer):
+            raise ValueError(
+                f"--model_name_or_path {arguments.model_name_or_path} has {config.vocab_size} token ids, but k = "
+                f"{tokenizer.k} over {tokenizer.alphabet} has {len(tokenizer)}: give the --k and --alphabet it was trained with"
+            )
+    else:
+        if arguments.model_type not in CONFIG_MAPPING:
+            raise ValueError(
+                f"--model_type {arguments.model_type!r} is no architecture: bert, modernbert, roberta, ..."
+            )
+        config = CONFIG_MAPPING[arguments.model_type](vocab_size=len(tokenizer), **settings)
+        if arguments.config_overrides:
+            try:
+                config.update_from_string(arguments.config_overrides.replace(" ", ""))
+            except ValueError as error:
+                raise ValueError(f"--config_overrides {arguments.config_overrides!r}: {error}") from None
+    ids = {"pad_token_id": tokenizer.pad_token_id, "cls_token_id": tokenizer.cls_token_id}
+    ids |= {"sep_token_id": tokenizer.sep_token_id, "bos_token_id": None, "eos_token_id": None}
+    config.update(ids | {f"kmer_{name}": getattr(tokenizer, name) for name in KMER_SETTINGS})
+    return config
+
+
+def max_tokens(config: PretrainedConfig) -> int | None:
+    """Tokens that the model can read, special ones included; None where there is no limit."""
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa and its kin count positions from pad_token_id + 1.
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
+    return positions - offset if positions and positions > 0 else None
+
+
+def load_model(auto_class: Any, arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedModel:
+    """Builds a model from scratch, or loads a checkpoint's weights into it, in float32.
+
+    Args:
+        auto_class: `AutoModelForMaskedLM` or another of the family.
+        arguments: the checkpoint, if any.
+        config: of `load_config`.
+
+    Raises:
+        ValueError: when the weights cannot be read, or are not those of this architecture.
+    """
+    if not arguments.model_name_or_path:
+        model = auto_class.from_config(config)
+        logger.info("%s from scratch, %.1f million parameters", type(model).__name__, model.num_parameters() / 1e6)
+        return model
+    try:
+        model, report = auto_class.from_pretrained(
+            arguments.model_name_or_path,
+            revision=arguments.model_revision,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"--model_name_or_path {arguments.model_name_or_path}: the weights cannot be loaded: {str(error)[:300]}"
+        ) from None
+    prefix = f"{model.base_model_prefix}."
+    new = sorted(report["missing_keys"])
+    lost = [key for key in new if key.startswith(prefix) and "pooler" not in key]
+    if lost:
+        raise ValueError(
+            f"--model_name_or_path {arguments.model_name_or_path}: {len(lost)} weights of the network are missing, the first "
+            f"is {lost[0]}: this is not a checkpoint of a {config.model_type} model"
+        )
+    logger.info(
+        "%s from %s, %.1f million parameters; new: %s",
+        type(model).__name__,
+        arguments.model_name_or_path,
+        model.num_parameters() / 1e6,
+        ", ".join(new) or "none",
+    )
+    return model

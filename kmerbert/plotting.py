@@ -1,0 +1,210 @@
+"""Figures. The only module that imports matplotlib.
+
+Every function takes arrays or tables and `ax=None`, draws on those axes or on a figure of its own, and returns the axes;
+`axes.figure.savefig(path)` is the caller's business. Nothing is saved, shown or closed here, no global style is set,
+and pyplot is not needed: figures take no display and leave nothing behind in a long program. Colours are those of
+Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers tell apart; line styles and markers differ
+too, for readers of a grey copy.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
+from numpy.typing import ArrayLike
+from scipy.stats import pearsonr, spearmanr
+
+BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#666666"
+METRIC_LABELS = {
+    "pearsonr": "Pearson r",
+    "spearmanr": "Spearman ρ",
+    "r2": "coefficient of determination",
+    "mse": "mean squared error",
+    "rmse": "root mean squared error",
+    "mae": "mean absolute error",
+    "perplexity": "perplexity",
+    "accuracy": "accuracy, share of hidden tokens",
+    "base_accuracy": "accuracy, share of hidden bases",
+}
+LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
+# The palest tenth of the map would vanish on white paper; dark is many, so that a grey copy reads the same way.
+COUNTS = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1.0, 256)), name="counts")
+
+
+def plot_predicted_against_measured(
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    ax: Axes | None = None,
+    unit: str = "",
+    title: str = "",
+    same_scale: bool | None = None,
+) -> Axes:
+    """Draws predictions against measured values, as counts of rows in hexagons.
+
+    Args:
+        predicted: Numbers (n,), in the unit of the predictions.
+        measured: Measured values (n,); rows where it is NaN are left out.
+        ax: Axes to draw on.
+        unit: Unit of the measured values, for the axis labels.
+        title: Heading.
+        same_scale: Whether both are numbers of the same scale. Then the axes have the same limits and the line of
+            equality is drawn; otherwise neither (the DREAM 2022 test labels are on another scale than the training
+            labels, doi:10.1038/s41587-024-02414-w). None: decided by `on_same_scale`.
+
+    Returns:
+        The axes; Pearson's r, Spearman's rho and the number of rows stand in a corner.
+
+    Raises:
+        ValueError: Shapes differ, a prediction is NaN or infinite, or no row has a measured value.
+    """
+    x, y = np.asarray(measured, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"predicted {y.shape} and measured {x.shape} must be (n,), and of the same shape")
+    x, y = x[~np.isnan(x)], y[~np.isnan(x)]
+    if not (len(x) and np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ValueError("nothing to draw: no row with a measured value, or values that are NaN or infinite")
+    same_scale = on_same_scale(y, x) if same_scale is None else same_scale
+    ax = ax or _new_axes(5.2, 4.4)
+    x_limits, y_limits = (_limits(x, y),) * 2 if same_scale else (_limits(x), _limits(y))
+    if same_scale:
+        ax.axline((x_limits[0], x_limits[0]), slope=1, color=GREY, linewidth=1, linestyle=(0, (5, 3)), label="equality")
+    hexagons = ax.hexbin(
+        x, y, gridsize=(52, 30), extent=(*x_limits, *y_limits), mincnt=1, cmap=COUNTS, linewidths=0.15, zorder=2
+    )
+    hexagons.set_norm(LogNorm(1, max(10, hexagons.get_array().max())))
+    ticks = LogLocator(subs=(1, 2, 5))
+    bar = ax.figure.colorbar(hexagons, ax=ax, label="rows per hexagon", ticks=ticks, format="%d", pad=0.03, aspect=30)
+    bar.minorticks_off()
+    ax.set(xlim=x_limits, ylim=y_limits, box_aspect=1, title=title)
+    ax.set_xlabel("measured" + (f" ({unit})" if unit else ""))
+    y_unit = unit if same_scale else "the model's own scale"
+    ax.set_ylabel("predicted" + (f" ({y_unit})" if y_unit else ""))
+    box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+    ax.text(0.035, 0.965, _agreement(y, x), transform=ax.transAxes, va="top", bbox=box, zorder=3, linespacing=1.35)
+    _tidy(ax)
+    return ax
+
+
+def on_same_scale(predicted: np.ndarray, measured: np.ndarray) -> bool:
+    """Guesses whether predictions are in the unit of the measured values.
+
+    They are taken to be if the ranges that hold their middle nine tenths overlap, and that of the predictions is at
+    most three times as wide. Predictions that have collapsed to the mean pass, and show.
+
+    Args:
+        predicted: Numbers (n,).
+        measured: Numbers (n,), none missing.
+    """
+    (low, high), (measured_low, measured_high) = (np.percentile(values, (5, 95)) for values in (predicted, measured))
+    overlap = low <= measured_high and measured_low <= high
+    return bool(overlap and high - low <= 3 * (measured_high - measured_low))
+
+
+def plot_training_curves(
+    log_history: Sequence[Mapping[str, Any]],
+    ax: Axes | None = None,
+    metric: str | None = "pearsonr",
+    title: str = "",
+) -> Axes:
+    """Draws the loss, and one evaluation metric on a second axis, against the training step.
+
+    Args:
+        log_history: The list under `log_history` in the Trainer's `trainer_state.json`. Where a step was evaluated
+            twice, the first counts: the second is the best model, evaluated again when training was over.
+        ax: Axes of the loss.
+        metric: Name of the metric without `eval_`; None for the loss alone.
+        title: Heading.
+
+    Returns:
+        The axes of the loss; those of the metric are the last of `axes.figure.axes`. The best step, by the metric or
+        else by the evaluation loss, is marked.
+
+    Raises:
+        ValueError: There is no loss to draw, or no such metric.
+    """
+    train, evaluated = _series(log_history, "loss"), _series(log_history, "eval_loss")
+    chosen = _series(log_history, f"eval_{metric}") if metric else evaluated
+    if not (train or evaluated):
+        raise ValueError(
+            "log_history has neither 'loss' nor 'eval_loss': give the trainer_state.json of a training run"
+        )
+    if metric and not chosen:
+        found = sorted({key[5:] for row in log_history for key in row if key.startswith("eval_")})
+        raise ValueError(f"log_history has no 'eval_{metric}'; metrics found: {', '.join(found) or 'none'}")
+    ax = ax or _new_axes(6.4, 4.2)
+    lines = ax.plot(*_points(train), color=BLUE, linewidth=1, alpha=0.6, label="training loss") if train else []
+    if evaluated:
+        lines += ax.plot(
+            *_points(evaluated), color=BLUE, linestyle="--", marker="o", markersize=4, label="validation loss"
+        )
+    ax.set(xlabel="training step", ylabel="loss", title=title)
+    second = ax
+    if metric:
+        second = ax.twinx()
+        name = METRIC_LABELS.get(metric, metric)
+        lines += second.plot(*_points(chosen), color=VERMILLION, marker="s", markersize=4, label=f"validation {name}")
+        second.set_ylabel(name, color=VERMILLION)
+        ax.yaxis.label.set_color(BLUE)
+    if chosen:
+        lines.append(_mark_best(second, chosen, lower=(metric or "loss") in LOWER_IS_BETTER))
+    _tidy(ax, second)
+    ax.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
+    return ax
+
+
+def _new_axes(width: float, height: float) -> Axes:
+    """Makes axes on a figure of their own; width and height in inches."""
+    return Figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def _tidy(*axes: Axes) -> None:
+    """Takes away the frame where it carries no scale."""
+    for ax in axes:
+        ax.spines["top"].set_visible(False)
+    axes[0].spines["right"].set_visible(len(axes) > 1 and axes[1] is not axes[0])
+
+
+def _limits(*values: np.ndarray) -> tuple[float, float]:
+    """Gives axis limits that hold all values, with a margin; never of zero width."""
+    low, high = min(float(array.min()) for array in values), max(float(array.max()) for array in values)
+    margin = 0.04 * (high - low) or 0.04 * abs(high) or 1.0
+    return low - margin, high + margin
+
+
+def _agreement(predicted: np.ndarray, measured: np.ndarray) -> str:
+    """Writes r, rho and n; values that do not vary have no correlation."""
+    n = f"n = {len(measured):,}"
+    if len(measured) < 2 or np.ptp(predicted) == 0 or np.ptp(measured) == 0:
+        return f"no correlation: constant\n{n}"
+    r, rho = pearsonr(predicted, measured).statistic, spearmanr(predicted, measured).statistic
+    return f"r = {r:.3f}\nρ = {rho:.3f}\n{n}".replace("-", "\N{MINUS SIGN}")
+
+
+def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
+    """Gives the first finite value of a key at every step that has one; a run that diverged has NaN too."""
+    series: dict[int, float] = {}
+    for row in log_history:
+        if key in row and np.isfinite(row[key]):
+            series.setdefault(int(row["step"]), float(row[key]))
+    return series
+
+
+def _points(series: Mapping[int, float]) -> tuple[list[int], list[float]]:
+    """Gives x and y of a line."""
+    return list(series), list(series.values())
+
+
+def _mark_best(ax: Axes, series: Mapping[int, float], lower: bool) -> Line2D:
+    """Rings the best value, and returns the ring for the legend, where its words cross no line."""
+    best = (min if lower else max)(series, key=series.__getitem__)
+    ax.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    label = f"best: {series[best]:.3g} at step {best:,}"
+    return ax.plot(best, series[best], "o", markersize=10, fillstyle="none", color="black", linestyle="", label=label)[
+        0
+    ]

@@ -1,0 +1,103 @@
+"""DNA as plain strings: letters, the other strand, FASTA, windows. Standard library only; knows no tokens and no tables."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+# IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code that stands for several
+# bases is read as N, because a k-mer cannot hold "A or G".
+AMBIGUOUS = "RYSWKMBDHVN"
+_FROM = "ACGTU" + AMBIGUOUS
+_TO = "ACGTT" + "N" * len(AMBIGUOUS)
+BAD = "!"
+# bytes.translate table: every letter that is DNA in either case becomes one of ACGTN, every other byte becomes BAD.
+CANONICAL = bytes(
+    ord(_TO[_FROM.index(chr(code).upper())]) if chr(code).upper() in _FROM else ord(BAD) for code in range(256)
+)
+_COMPLEMENT = str.maketrans("ACGTURYSWKMBDHVNacgturyswkmbdhvn", "TGCAAYRSWMKVHDBNtgcaayrswmkvhdbn")
+
+
+class FastaRecord(NamedTuple):
+    """One sequence of a FASTA file: its name, its letters as they stand, the 1-based line of its header."""
+
+    id: str
+    sequence: str
+    line: int
+
+
+def reverse_complement(sequence: str) -> str:
+    """Returns the other strand, read 5' to 3'; case is kept, IUPAC codes are complemented, U counts as T.
+
+    >>> reverse_complement("TGCATTNr")
+    'yNAATGCA'
+    """
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def canonical(sequence: str) -> str:
+    """Returns the sequence in the letters ACGTN: upper case, U as T, ambiguous IUPAC codes as N.
+
+    Raises:
+        ValueError: for any other letter, with its 1-based position.
+
+    >>> canonical("acguRn")
+    'ACGTNN'
+    """
+    cleaned = sequence.encode("utf-8", "replace").translate(CANONICAL).decode("ascii")
+    if BAD in cleaned:
+        raise ValueError(describe_bad_letter(sequence, cleaned.index(BAD)))
+    return cleaned
+
+
+def describe_bad_letter(sequence: str, position: int) -> str:
+    """Words for a letter that is no DNA, at a 0-based position.
+
+    >>> describe_bad_letter("ACGQ", 3)
+    "letter 'Q' at base 4: allowed are ACGTN, U, and IUPAC codes (read as N)"
+    """
+    return f"letter {sequence[position : position + 1]!r} at base {position + 1}: allowed are ACGTN, U, and IUPAC codes (read as N)"
+
+
+def windows(n_bases: int, length: int, step: int) -> list[tuple[int, int]]:
+    """Returns windows (start, end), 0-based, half-open, that cover a sequence.
+
+    A sequence no longer than `length` is one window. Otherwise all windows have `length` bases, and the last one ends
+    with the sequence, so that no base is left out.
+
+    >>> windows(10, 4, 4)
+    [(0, 4), (4, 8), (6, 10)]
+    >>> windows(3, 4, 4)
+    [(0, 3)]
+    """
+    if n_bases <= length:
+        return [(0, n_bases)]
+    starts = list(range(0, n_bases - length + 1, step))
+    if starts[-1] + length < n_bases:
+        starts.append(n_bases - length)
+    return [(start, start + length) for start in starts]
+
+
+def read_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
+    """Reads FASTA lines into records; the id is the first word of the header, line breaks inside a sequence are joined.
+
+    Raises:
+        ValueError: when the text does not begin with a header, or a header has no name.
+
+    >>> list(read_fasta([">a first", "ACG", "T", ">b", "GG"]))
+    [FastaRecord(id='a', sequence='ACGT', line=1), FastaRecord(id='b', sequence='GG', line=5)]
+    """
+    name, parts, start = None, [], 0
+    for number, line in enumerate(lines, 1):
+        line = line.strip()
+        if line.startswith(">"):
+            if name is not None:
+                yield FastaRecord(name, "".join(parts), start)
+            words = line[1:].split()
+            if not words:
+                raise ValueError(f"line {number}: a FASTA header without a name: write >name")
+            name, parts, start = words[0], [], number
+        elif line and name is None:
+            raise ValueError(f"line {number}: {line[:30]!r} before the first header: a FASTA file begins with >name")
+        elif line:
+            parts.append(line)
+    if name is not None:
+        yield FastaRecord(name, "".join(parts), start)

@@ -1,0 +1,308 @@
+"""How a training run starts and ends: settings, launch and folder checks, resume, metrics files, card, push.
+
+Is handed a Trainer and facts; knows neither data nor models.
+"""
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from huggingface_hub import HfApi
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.hf_argparser import HfArg
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging as transformers_logging
+
+logger = logging.getLogger(__name__)
+LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
+# What a run writes into its folder; --overwrite_output_dir removes these and nothing else.
+RUN_FILES = (
+    "checkpoint-*", "runs", "*_results.json", "trainer_state.json", "training_args.bin", "config.json", "model.safetensors",
+    "model-*.safetensors", "model.safetensors.index.json", "README.md", "tokenization_kmer.py", "tokenizer.json",
+    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "*_predictions.tsv",
+)  # fmt: skip
+# Predictions whose spread is below this share of the labels' spread say the same about every sequence.
+COLLAPSED = 0.05
+
+
+@dataclass
+class KmerTrainingArguments(TrainingArguments):
+    """The Trainer's own flags, with the defaults of this project, and two flags that the Trainer lost or never had."""
+
+    output_dir: str | None = HfArg(default=None, help="Folder for everything that the run writes; new or empty.")
+    overwrite_output_dir: bool = HfArg(
+        default=False, help="Start anew in a folder that holds a run: its files are deleted, other files stay."
+    )
+    early_stopping_patience: int | None = HfArg(
+        default=None, help="Stop after this many evaluations without a better --metric_for_best_model."
+    )
+    do_train: bool = HfArg(default=True, help="Accepted for habit's sake: the script always trains.")
+    eval_strategy: str = HfArg(default="epoch", help="When to evaluate: no, steps (every --eval_steps) or epoch.")
+    save_strategy: str = HfArg(
+        default="epoch", help="When to save a checkpoint: no, steps, epoch or best. Follows --eval_strategy by itself."
+    )
+    save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the best one always among them.")
+    load_best_model_at_end: bool = HfArg(default=True, help="End with the best checkpoint instead of the last.")
+    logging_steps: float = HfArg(default=50, help="Steps between two log lines; below 1, a share of all steps.")
+    per_device_train_batch_size: int = HfArg(default=64, help="Sequences in a training batch on each device.")
+    per_device_eval_batch_size: int = HfArg(default=64, help="Sequences in an evaluation batch on each device.")
+    learning_rate: float = HfArg(default=1e-4, help="Highest learning rate of the optimizer.")
+    weight_decay: float = HfArg(default=0.01, help="Weight decay of all weights but biases and LayerNorm.")
+    warmup_steps: float = HfArg(default=0.05, help="Steps of linear warm-up; below 1, a share of all steps.")
+    ddp_find_unused_parameters: bool | None = HfArg(
+        default=False, help="Whether every step searches for parameters without gradient; no model here has any."
+    )
+    remove_unused_columns: bool | None = HfArg(default=False, help="Must stay false: batches come as whole arrays.")
+    hub_strategy: str = HfArg(default="end", help="When to push: end, every_save, checkpoint or all_checkpoints.")
+
+    def __post_init__(self) -> None:
+        if not self.output_dir:
+            raise ValueError("--output_dir is missing: name a new folder for the results")
+        if self.hub_token:
+            raise ValueError("--hub_token would be saved and uploaded: set HF_TOKEN, or run `hf auth login`")
+        if not self.do_train:
+            raise ValueError("--do_train false: this script trains; leave the flag out")
+        if self.remove_unused_columns:
+            raise ValueError("--remove_unused_columns true: batches here are whole arrays; leave the flag out")
+        if self.eval_strategy == "no":
+            if self.early_stopping_patience:
+                raise ValueError("--early_stopping_patience needs evaluations: --eval_strategy epoch or steps")
+            self.load_best_model_at_end = False
+        elif self.load_best_model_at_end and self.save_strategy in ("epoch", "steps"):
+            # The best checkpoint can only be one that was saved when it was evaluated.
+            self.save_strategy = self.eval_strategy
+            self.save_steps = self.eval_steps or self.logging_steps
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
+        self.greater_is_better = not metric.startswith(LOWER_IS_BETTER)
+        super().__post_init__()
+        if self.lr_scheduler_type == "reduce_lr_on_plateau":
+            # The Trainer leaves torch's default, `min`, which would cut the rate whenever a correlation rises.
+            self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min"} | (
+                self.lr_scheduler_kwargs or {}
+            )
+
+
+class EpochClock(TrainerCallback):
+    """Tells the training rows which pass over them begins, so that masks are drawn anew, also after a resume."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **handed: Any) -> None:
+        handed["train_dataloader"].dataset.epoch = int(state.epoch or 0)
+
+
+def start_run(arguments: KmerTrainingArguments) -> str | None:
+    """Sets up logging and the seed, and checks the launch and the output folder.
+
+    Returns:
+        The checkpoint to resume from, or None.
+
+    Raises:
+        ValueError: for a launch whose processes would each train alone, a folder that holds something, a checkpoint that
+            is not there, a folder that cannot be written.
+    """
+    main = arguments.process_index == 0
+    logging.basicConfig(
+        format="%(message)s", level=logging.INFO if main else logging.ERROR, stream=sys.stderr, force=True
+    )
+    for chatty in ("httpx", "fsspec", "urllib3", "filelock", "matplotlib"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    # Its warnings here are about weights that are shared or new on purpose; models.load_model says what is new.
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched != arguments.world_size:
+        raise ValueError(
+            f"{launched} processes were launched, but each would train alone on the same folder: add --use_cpu to train "
+            "on CPUs, or launch with --num_processes 1"
+        )
+    with arguments.main_process_first(local=False, desc="output folder"):
+        checkpoint = _checkpoint(arguments)
+        if main:
+            _claim(Path(arguments.output_dir), arguments.overwrite_output_dir, checkpoint)
+    set_seed(arguments.seed)
+    logger.info("%s", describe_run(arguments))
+    return checkpoint
+
+
+def _checkpoint(arguments: KmerTrainingArguments) -> str | None:
+    wanted = arguments.resume_from_checkpoint
+    if wanted is None or str(wanted).lower() == "false":
+        return None
+    if str(wanted).lower() != "true":
+        if not (Path(wanted) / "trainer_state.json").is_file():
+            raise ValueError(f"--resume_from_checkpoint {wanted}: no checkpoint there (it holds no trainer_state.json)")
+        return str(wanted)
+    found = get_last_checkpoint(arguments.output_dir) if Path(arguments.output_dir).is_dir() else None
+    if found is None:
+        raise ValueError(f"--resume_from_checkpoint true: {arguments.output_dir} holds no checkpoint to go on from")
+    return found
+
+
+def _claim(folder: Path, overwrite: bool, checkpoint: str | None) -> None:
+    """Makes sure that the folder is there, can be written, and holds nothing that would be lost."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(f"--output_dir {folder} cannot be written ({error.strerror}): name another folder") from None
+    if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
+        return
+    if overwrite:
+        for pattern in RUN_FILES:
+            for path in folder.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    elif found := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
+        raise ValueError(
+            f"--output_dir {folder} is not empty (it holds {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}): name "
+            "another folder, go on with --resume_from_checkpoint true, or start anew with --overwrite_output_dir"
+        )
+
+
+def describe_run(arguments: KmerTrainingArguments) -> str:
+    """One line: device, precision, processes and sequences in one step of the optimizer."""
+    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else precision
+    batch = arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps
+    return (
+        f"{arguments.world_size} process(es) on {arguments.device}, {'fp32' if precision == 'no' else precision}; "
+        f"{batch} sequences a step ({arguments.train_batch_size} x {arguments.world_size} processes x "
+        f"{arguments.gradient_accumulation_steps} accumulated)"
+    )
+
+
+def check_validation(arguments: KmerTrainingArguments, n_rows: int, metrics: Sequence[str]) -> None:
+    """Refuses a run that could not choose its best checkpoint, before it has cost an epoch.
+
+    Raises:
+        ValueError: without validation rows to evaluate on, or with a metric that is not measured.
+    """
+    if arguments.eval_strategy != "no" and n_rows == 0:
+        raise ValueError(
+            "no validation rows: give --validation_file, --validation_split_percentage or --validation_rows, or train "
+            "without with --eval_strategy no"
+        )
+    wanted = (arguments.metric_for_best_model or "loss").removeprefix("eval_")
+    if arguments.eval_strategy != "no" and wanted not in ("loss", *metrics):
+        raise ValueError(f"--metric_for_best_model {wanted!r} is not measured: allowed are loss, {', '.join(metrics)}")
+
+
+def callbacks(arguments: KmerTrainingArguments) -> list[TrainerCallback]:
+    """The callbacks of every run: the epoch clock, and early stopping where it was asked for."""
+    stop = arguments.early_stopping_patience
+    return [EpochClock()] + ([EarlyStoppingCallback(early_stopping_patience=stop)] if stop else [])
+
+
+def warn_if_collapsed(spread: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Warns of outputs that say the same about every sequence, and returns their names.
+
+    Args:
+        spread: float array (outputs,), standard deviation of the predictions over that of the labels.
+        names: of the outputs.
+    """
+    collapsed = [name for name, ratio in zip(names, spread, strict=True) if ratio < COLLAPSED]
+    for name in collapsed:
+        logger.warning(
+            "%s: predictions hardly differ between sequences (their spread is below %.0f %% of the labels'). Normal in the "
+            "first evaluations; later, try another --learning_rate, more epochs, or look at the labels",
+            name,
+            100 * COLLAPSED,
+        )
+    return collapsed
+
+
+def train(trainer: Trainer, checkpoint: str | None) -> None:
+    """Trains and saves the training metrics and the trainer's state."""
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.log_metrics("train", result.metrics)
+    trainer.save_metrics("train", result.metrics)
+    trainer.save_state()
+
+
+def report(trainer: Trainer, split: str, metrics: dict[str, float]) -> None:
+    """Prints and saves metrics that are already prefixed with the split's name."""
+    trainer.log_metrics(split, metrics)
+    trainer.save_metrics(split, metrics)
+
+
+def chosen(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Those metrics of every split that the card shows, without the Trainer's prefixes."""
+    return {
+        split: {name: values[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in values}
+        for split, values in metrics.items()
+        for prefix in ("eval" if split == "validation" else split,)
+    }
+
+
+def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """The metrics of all splits in one dictionary, with the Trainer's prefixes."""
+    return {name: value for values in metrics.values() for name, value in values.items()}
+
+
+def settings(arguments: KmerTrainingArguments, model: PreTrainedModel) -> dict[str, Any]:
+    """What a reader needs to repeat the run, for the model card."""
+    config = model.config
+    return {
+        "model": f"{type(model).__name__}, {model.num_parameters() / 1e6:.2f} million parameters",
+        "k-mers": f"k = {config.kmer_k}, stride {config.kmer_stride}, alphabet {config.kmer_alphabet}",
+        "sequence length": "{} to {} bases".format(*config.sequence_length),
+        "epochs": arguments.num_train_epochs,
+        "sequences a step": arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps,
+        "learning rate": f"{arguments.learning_rate:g}, {arguments.lr_scheduler_type.value}",
+        "seed": arguments.seed,
+        "code": config.code_version,
+        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+    }
+
+
+def finish_run(trainer: Trainer, write_card: Callable[[Path, str], None]) -> None:
+    """Saves the model with its tokenizer, writes the card, and pushes last, when asked to.
+
+    Args:
+        trainer: with the final weights.
+        write_card: writes README.md into a folder, given the name under which the model is loaded.
+    """
+    arguments = trainer.args
+    trainer.save_model()
+    if not trainer.is_world_process_zero():
+        return
+    folder = Path(arguments.output_dir)
+    write_card(folder, trainer.hub_model_id if arguments.push_to_hub else folder.name)
+    logger.info("model, metrics and card: %s", folder)
+    if arguments.push_to_hub:
+        # Not Trainer.push_to_hub: it would replace the card and upload the pickled arguments.
+        HfApi().upload_folder(
+            repo_id=trainer.hub_model_id,
+            folder_path=folder,
+            commit_message="End of training",
+            ignore_patterns=["_*", "checkpoint-*", "training_args.bin", "runs/*"],
+        )
+        logger.info("pushed to %s", trainer.hub_model_id)
+
+
+def code_version(root: Path) -> str:
+    """The commit of the checkout, with `+` when files differ from it; `unknown` outside a checkout."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found if re.fullmatch(r"[0-9a-f]+\+?", found) else "unknown"

@@ -1,0 +1,118 @@
+"""Fits a measured number (gene expression from a promoter) to DNA, from a pretrained checkpoint or from scratch.
+
+Reads a table with a sequence and one or several measured values (TSV, CSV, JSON lines, Parquet, a Hub dataset, or the
+headerless `sequence<TAB>value` of the DREAM Challenge). Writes to --output_dir the model, which answers in the values'
+own unit, its tokenizer, metrics, a model card, and validation_predictions.tsv and test_predictions.tsv for
+run_evaluate.py.
+
+    python run_finetune_regression.py --train_file promoters.tsv --output_dir runs/expression
+    accelerate launch --config_file accelerate_config.yaml run_finetune_regression.py --model_name_or_path runs/mlm \\
+        --train_file promoters.tsv --test_file test.tsv --num_train_epochs 10 --output_dir runs/expression
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
+from transformers.hf_argparser import HfArg
+
+from kmerbert import data, models, training
+from kmerbert.arguments import ModelArguments, RegressionDataArguments, parse, run
+from kmerbert.card import CardFacts, write_card
+from kmerbert.heads import regression_loss, rescale_outputs
+from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
+from kmerbert.predictions import write_predictions
+from kmerbert.targets import TargetScaler
+from tokenization_kmer import KmerTokenizer
+
+USAGE = """from transformers import pipeline
+predict = pipeline("text-classification", model="REPO", trust_remote_code=True)
+predict("TGCATTTTTTTCACATCGGTTACGGCTGTTAACCGGTTAACCGGTTAACC")"""
+
+
+@dataclass
+class RegressionArguments(training.KmerTrainingArguments):
+    """The training flags, with what makes the best regression model."""
+
+    metric_for_best_model: str | None = HfArg(
+        default="pearsonr",
+        help=f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's.",
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Runs the script; returns the final metrics of every split."""
+    groups = (ModelArguments, RegressionDataArguments, RegressionArguments)
+    model_args, data_args, training_args = parse(groups, argv, __doc__)
+    names = data_args.label_columns
+
+    checkpoint = training.start_run(training_args)
+
+    tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
+    outputs = {"num_labels": len(names), "id2label": dict(enumerate(names)), "problem_type": "regression"}
+    config = models.load_config(model_args, tokenizer, **outputs)
+    with training_args.main_process_first(desc="reading the sequences"):
+        splits = data.load_splits(data_args, tokenizer, models.max_tokens(config), names)
+    measured = [f"{metric}_{name}" for metric in REGRESSION_METRICS for name in names]
+    training.check_validation(training_args, len(splits.get("validation", ())), (*REGRESSION_METRICS, *measured))
+    scaler = TargetScaler.fit(splits["train"].labels, names)
+    splits = {split: rows.with_targets(scaler.transform(rows.labels)) for split, rows in splits.items()}
+
+    model = models.load_model(AutoModelForSequenceClassification, model_args, config)
+    if getattr(config, "outputs_in_label_units", False):  # a fine-tuned checkpoint: back to standardised outputs
+        rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
+    facts = data.describe(splits["train"]) | {"code_version": training.code_version(Path(__file__).parent)}
+    units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": data_args.label_unit}
+    model.config.update(facts | units | {"outputs_in_label_units": False})
+
+    def compute_metrics(found: EvalPrediction) -> dict[str, float]:
+        predictions, labels = scaler.invert(found.predictions), scaler.invert(found.label_ids)
+        training.warn_if_collapsed(prediction_spread(predictions, labels), names)
+        return regression_metrics(predictions, labels, names)
+
+    trainer = Trainer(
+        model,
+        training_args,
+        data_collator=data.collate,
+        train_dataset=splits["train"],
+        eval_dataset=splits.get("validation"),
+        processing_class=tokenizer,
+        compute_loss_func=regression_loss,
+        preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
+        compute_metrics=compute_metrics,
+        callbacks=training.callbacks(training_args),
+    )
+
+    training.train(trainer, checkpoint)
+    metrics = {}
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if split not in splits:
+            continue
+        found = trainer.predict(splits[split], metric_key_prefix=prefix)
+        metrics[split] = found.metrics
+        training.report(trainer, prefix, found.metrics)
+        if trainer.is_world_process_zero():
+            ids, sequences = data.read_names(splits[split], data_args.id_column, data_args.sequence_column)
+            path = Path(training_args.output_dir) / f"{split}_predictions.tsv"
+            write_predictions(path, ids, sequences, scaler.invert(found.predictions), splits[split].labels, names)
+
+    rescale_outputs(model, scaler.scale, scaler.mean)
+    model.config.update({"outputs_in_label_units": True})
+    unit = f" ({data_args.label_unit})" if data_args.label_unit else ""
+    card = CardFacts(
+        task="text-classification",
+        summary=f"Predicts {', '.join(names)}{unit} from DNA, read as {tokenizer.k}-mers (stride {tokenizer.stride}). The "
+        "outputs are in the unit of the measured values.",
+        usage=USAGE,
+        metrics=training.chosen(metrics, REGRESSION_METRICS),
+        settings=training.settings(training_args, model),
+        base_model=model_args.model_name_or_path,
+    )
+    training.finish_run(trainer, lambda folder, repository: write_card(folder, repository, card, model.config))
+    return training.flat(metrics)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,99 @@
+"""Pretrains a masked language model on DNA: it learns to guess hidden bases from their neighbours.
+
+Reads sequences from a table, a FASTA file, plain lines or a Hub dataset; labels are not needed. Writes the model, its
+tokenizer, metrics and a model card to --output_dir; run_finetune_regression.py starts from that folder.
+
+    python run_pretrain_mlm.py --config recipes/smoke/pretrain_mlm.yaml --train_file upstream.txt --output_dir runs/mlm
+    accelerate launch --config_file accelerate_config.yaml run_pretrain_mlm.py --train_file genome.fa.gz \\
+        --window_length 510 --per_device_train_batch_size 256 --output_dir runs/mlm
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoModelForMaskedLM, Trainer
+from transformers.hf_argparser import HfArg
+
+from kmerbert import data, masking, models, training
+from kmerbert.arguments import ModelArguments, PretrainingDataArguments, parse, run
+from kmerbert.card import CardFacts, write_card
+from kmerbert.heads import masked_lm_loss
+from tokenization_kmer import KmerTokenizer
+
+METRICS = ("accuracy", "perplexity", "base_accuracy")
+USAGE = """from transformers import pipeline
+fill = pipeline("fill-mask", model="REPO", trust_remote_code=True)
+fill("TGCATTTTTTTCACATC[MASK]GGTTACGGCTGTT")"""
+
+
+@dataclass
+class PretrainingArguments(training.KmerTrainingArguments):
+    """The training flags, with what makes the best masked language model."""
+
+    metric_for_best_model: str | None = HfArg(
+        default="perplexity", help=f"Metric of the best checkpoint: loss, {', '.join(METRICS)}."
+    )
+
+
+def build_masking(arguments: PretrainingDataArguments, tokenizer: KmerTokenizer, seed: int) -> masking.Masking:
+    """The collator that hides bases or spans, as the command line says."""
+    if arguments.masking == "dnabert":
+        probability = arguments.mlm_probability or 0.15 / tokenizer.k
+        return masking.DnabertMasking(tokenizer, probability, arguments.mask_region, seed)
+    probability = arguments.mlm_probability or 0.15
+    return masking.BaseMasking(tokenizer, probability, arguments.mask_span_length, arguments.mask_region, seed)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, float]:
+    """Runs the script; returns the final metrics of every split."""
+    groups = (ModelArguments, PretrainingDataArguments, PretrainingArguments)
+    model_args, data_args, training_args = parse(groups, argv, __doc__)
+
+    checkpoint = training.start_run(training_args)
+
+    tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
+    config = models.load_config(model_args, tokenizer)
+    collator = build_masking(data_args, tokenizer, training_args.seed)
+    with training_args.main_process_first(desc="reading the sequences"):
+        splits = data.load_splits(data_args, tokenizer, models.max_tokens(config))
+    training.check_validation(training_args, len(splits.get("validation", ())), METRICS)
+
+    model = models.load_model(AutoModelForMaskedLM, model_args, config)
+    facts = data.describe(splits["train"]) | {"code_version": training.code_version(Path(__file__).parent)}
+    model.config.update(facts)
+    trainer = Trainer(
+        model,
+        training_args,
+        data_collator=collator,
+        train_dataset=splits["train"],
+        eval_dataset=splits.get("validation"),
+        processing_class=tokenizer,
+        compute_loss_func=masked_lm_loss,
+        preprocess_logits_for_metrics=masking.MaskedScorer(tokenizer),
+        compute_metrics=lambda found: masking.masked_lm_metrics(found.predictions),
+        callbacks=training.callbacks(training_args),
+    )
+
+    training.train(trainer, checkpoint)
+    metrics = {}
+    for split, prefix in (("validation", "eval"), ("test", "test")):
+        if split in splits:
+            metrics[split] = trainer.evaluate(splits[split], metric_key_prefix=prefix)
+            training.report(trainer, prefix, metrics[split])
+
+    card = CardFacts(
+        task="fill-mask",
+        summary=f"A masked language model of DNA over {tokenizer.k}-mers (stride {tokenizer.stride}). It reads plain DNA "
+        f"and guesses what is hidden. Masking: {data_args.masking}.",
+        usage=USAGE,
+        metrics=training.chosen(metrics, METRICS),
+        settings=training.settings(training_args, model),
+        base_model=model_args.model_name_or_path,
+    )
+    training.finish_run(trainer, lambda folder, repository: write_card(folder, repository, card, model.config))
+    return training.flat(metrics)
+
+
+if __name__ == "__main__":
+    run(main)
