@@ -51,11 +51,13 @@ def read_predictions(path: str) -> pd.DataFrame:
     source = FileSource(Path(path))
     if source.format not in ("\t", ",", "parquet"):
         raise ValueError(f"{path}: predictions are read from .tsv, .csv (each also .gz) or .parquet")
-    text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "index_col": False}
+    text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:
         table = pd.read_parquet(path) if source.format == "parquet" else pd.read_csv(path, sep=source.format, **text)
-    except ValueError as error:
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is empty or not a table with a header: {error}") from None
+    if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")
     first = 1 if source.format == "parquet" else 2
     for column in filter(re.compile("(prediction|observed)(_.+)?").fullmatch, table):
         table[column] = to_numbers(pa.array(table[column], from_pandas=True), source, first, column)

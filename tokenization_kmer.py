@@ -1,9 +1,9 @@
 """Overlapping k-mer tokenizer for DNA, at numpy speed, for any `transformers` program.
 
-Knows nothing of any project, because `save_pretrained` and `push_to_hub` copy this file next to the settings. The saved
-folder also holds a `tokenizer.json` with the same ids: `AutoTokenizer.from_pretrained(folder)` gives this class with
-`trust_remote_code=True`, and without it a slower stock one, whose offsets cover one base per token and whose `decode`
-drops `[UNK]`. It does not read files, reverse-complement, or split long sequences.
+Knows nothing of any project: `save_pretrained` and `push_to_hub` copy this file next to the settings. They also write a
+`tokenizer.json` with the same ids: `AutoTokenizer.from_pretrained` gives this class with `trust_remote_code=True`, and
+without it a slower stock one, whose offsets cover one base per token and whose `decode` drops `[UNK]`.
+It does not read files, reverse-complement, or split long sequences.
 """
 
 import itertools
@@ -11,7 +11,6 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,14 @@ UNUSUAL_OPTIONS = ("is_split_into_words", "return_overflowing_tokens", "return_l
 class KmerTokenizer(PreTrainedTokenizer):
     """Cuts DNA into k-mers, one every `stride` bases, and numbers them.
 
-    Ids: `[PAD]` 0, `[UNK]` 1, `[CLS]` 2, `[SEP]` 3, `[MASK]` 4, then every k-mer in the product order of the alphabet as
-    given, last letter fastest: `ATCG` with k=6 is DNABERT's vocabulary (doi:10.1093/bioinformatics/btab083).
+    Ids: `[PAD]` 0, `[UNK]` 1, `[CLS]` 2, `[SEP]` 3, `[MASK]` 4, then every k-mer in the product order of the alphabet
+    as given, last letter fastest: `ATCG` with k=6 is DNABERT's vocabulary (doi:10.1093/bioinformatics/btab083).
 
-    Lower case is read as upper case; whitespace around a sequence is ignored. A window with a letter outside the alphabet
-    (or whitespace) is `[UNK]`. A text shorter than k has no k-mers, so only `[CLS]` and `[SEP]` remain. With stride > 1,
+    Lower case is read as upper case; whitespace around a sequence is ignored. A window with a letter outside the
+    alphabet (or whitespace) is `[UNK]`. A text shorter than k has no k-mers, only `[CLS]` and `[SEP]`. With stride > 1,
     bases after the last whole window are not tokenised. Any length is accepted; transformers warns once above
     `model_max_length` (default 512 tokens). `tokenizer(...)` reads `[MASK]` and the other special tokens in a text as
-    themselves and tokenises the DNA on both sides separately; `encode_ids` does not.
+    themselves, and the DNA on both sides separately; `encode_ids` does not.
 
     Args:
         k: Letters per k-mer, 1 to 8.
@@ -49,31 +48,27 @@ class KmerTokenizer(PreTrainedTokenizer):
         ValueError: k, stride, alphabet or a special token is not as described above.
     """
 
+    _auto_class = "AutoTokenizer"  # all that register_for_auto_class() would do after importing torch
     model_input_names = ("input_ids", "token_type_ids", "attention_mask")
 
     def __init__(self, k: int = 6, stride: int = 1, alphabet: str = "ATCG", **kwargs: Any) -> None:
         for name, value, most in (("k", k, 8), ("stride", stride, k)):
-            if not isinstance(value, Integral) or not 1 <= value <= most:
+            if not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(f"{name} is {value!r}; allowed are whole numbers from 1 to {most}")
         n_letters = len(set(alphabet)) if re.fullmatch("[A-Z]{2,}", str(alphabet)) else 0
         if n_letters < max(2, len(alphabet)) or n_letters**k > 2**20:
-            raise ValueError(
-                f"alphabet is {alphabet!r}; allowed are 2 or more distinct letters A to Z, to 2**20 k-mers"
-            )
+            raise ValueError(f"alphabet is {alphabet!r}; allowed are 2 or more distinct letters A-Z, to 2**20 k-mers")
         for token in SPECIAL_TOKENS:
             name = f"{token[1:-1].lower()}_token"
             if str(kwargs.setdefault(name, token)) != token:
                 raise ValueError(f"{name} is {str(kwargs[name])!r}; allowed is {token!r}, whose id is fixed")
-        self.k, self.stride, self.alphabet = int(k), int(stride), alphabet
-        self._tokens = [*SPECIAL_TOKENS, *map("".join, itertools.product(alphabet, repeat=self.k))]
+        self.k, self.stride, self.alphabet = k, stride, alphabet
+        self._tokens = [*SPECIAL_TOKENS, *map("".join, itertools.product(alphabet, repeat=k))]
         self._ids = {token: index for index, token in enumerate(self._tokens)}
         self._id_dtype = np.min_scalar_type(-len(self._tokens))
-        codes = np.full(256, 255, np.uint8)  # byte -> position in the alphabet, 255 for anything else
-        codes[list(alphabet.encode())] = codes[list(alphabet.lower().encode())] = np.arange(len(alphabet))
-        self._codes = codes.tobytes()
-        kwargs["special_tokens_pattern"] = "cls_sep"
-        kwargs.setdefault("model_max_length", 512)
-        super().__init__(k=self.k, stride=self.stride, alphabet=alphabet, **kwargs)
+        self._codes = bytes(alphabet.find(chr(byte).upper()) % 256 for byte in range(256))  # byte -> rank, else 255
+        kwargs = {"model_max_length": 512, **kwargs, "special_tokens_pattern": "cls_sep"}
+        super().__init__(k=k, stride=stride, alphabet=alphabet, **kwargs)
 
     @property
     def vocab_size(self) -> int:
@@ -85,11 +80,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         return {**self._ids, **self._added_tokens_encoder}
 
     def n_tokens(self, n_bases: int | np.ndarray) -> int | np.ndarray:
-        """Number of k-mers, without special tokens, in sequences of `n_bases` letters (int, or int array of any shape).
-
-        >>> KmerTokenizer(k=6).n_tokens(110), KmerTokenizer(k=3, stride=2).n_tokens(8), KmerTokenizer(k=6).n_tokens(5)
-        (105, 3, 0)
-        """
+        """Number of k-mers in sequences of `n_bases` letters (int, or int array of any shape), no special tokens."""
         counts = np.maximum(0, (np.asarray(n_bases) - self.k) // self.stride + 1)
         return counts if counts.ndim else int(counts)
 
@@ -105,7 +96,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         """Tokenises many sequences of plain DNA at once, millions of short ones per second on one core.
 
         Args:
-            sequences: n strings of any lengths. Special tokens in them are letters outside the alphabet.
+            sequences: n strings of any lengths, or one. Special tokens in them are letters outside the alphabet.
             add_special_tokens: Put `[CLS]` before and `[SEP]` after each sequence.
 
         Returns:
@@ -113,14 +104,12 @@ class KmerTokenizer(PreTrainedTokenizer):
             integer type that holds the vocabulary (ATCG: int8 to k=3, int16 to k=7, int32 for k=8).
 
         Raises:
-            ValueError: `sequences` is one string, or one of its elements is not a string.
+            ValueError: One of `sequences` is not a string.
 
         >>> KmerTokenizer(k=2).encode_ids(["AATG", "CN"]).tolist()
         [[2, 5, 6, 12, 3], [2, 1, 3, 0, 0]]
         """
-        if isinstance(sequences, str):
-            raise ValueError("sequences is one string; allowed is a list of strings: encode_ids([sequence])")
-        sequences = list(sequences)
+        sequences = [sequences] if isinstance(sequences, str) else list(sequences)
         for row in range(len(sequences) if set(map(type, sequences)) - {str} else 0):
             if not isinstance(sequences[row], str):
                 raise ValueError(f"sequence {row}, counted from 0, is {sequences[row]!r}; allowed are strings of DNA")
@@ -132,13 +121,12 @@ class KmerTokenizer(PreTrainedTokenizer):
             ids[:, 0] = CLS
             ids[np.arange(len(ids)), n_kmers + 1] = SEP
         n_rows = max(1, BLOCK_BASES // max(1, longest))
-        for start in range(0, len(sequences) if longest else 0, n_rows):
+        for start in range(0, len(sequences) if most else 0, n_rows):
             rows = slice(start, start + n_rows)
-            block = sequences[rows]
-            if is_ragged:  # fill with any letter: the windows that it touches are not used
-                block = [sequence.ljust(longest, self.alphabet[0]) for sequence in block]
-            # One byte per character: those outside Latin-1 become "?".
-            codes = np.frombuffer("".join(block).encode("latin-1", "replace").translate(self._codes), np.uint8)
+            # Short ones are filled with any letter: the windows that it touches are not used.
+            block = [s.ljust(longest, self.alphabet[0]) for s in sequences[rows]] if is_ragged else sequences[rows]
+            letters = "".join(block).encode("latin-1", "replace")  # one byte each, "?" for those outside Latin-1
+            codes = np.frombuffer(letters.translate(self._codes), np.uint8)
             has_unknown = codes.max() >= len(self.alphabet)
             # Stripping all sequences beforehand would cost a third of the speed, for whitespace that is rarely there.
             if has_unknown and any(sequence != sequence.strip(WHITESPACE) for sequence in sequences[rows]):
@@ -153,18 +141,15 @@ class KmerTokenizer(PreTrainedTokenizer):
         base, dtype = len(self.alphabet), self._id_dtype
         number = codes  # the k-mer as a number in base `len(alphabet)`, letter by letter, in one byte while it fits
         for n_letters in range(2, self.k + 1):
-            n_windows = max(0, len(codes) - n_letters + 1)
-            number = number[:n_windows].astype(np.uint8 if base**n_letters <= 256 else dtype)
+            number = number[: len(codes) - n_letters + 1].astype(np.uint8 if base**n_letters <= 256 else dtype)
             number *= number.dtype.type(base)
             number += codes[n_letters - 1 :]
         ids = np.empty(len(codes), dtype)
         np.add(number, dtype.type(N_SPECIAL), out=ids[: len(number)], casting="unsafe")
         if has_unknown:
-            outside = codes >= base
-            touched = outside.copy()
-            for distance in range(1, self.k):
-                touched[:-distance] |= outside[distance:]
-            np.copyto(ids, UNK, where=touched)
+            outside = np.flatnonzero(codes >= base)
+            for distance in range(self.k):  # below 0 only where the first window has the letter, too
+                ids[np.maximum(0, outside - distance)] = UNK
         return ids
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
@@ -177,7 +162,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         return self._tokens[index if 0 <= index < len(self._tokens) else UNK]
 
     def _decode(self, token_ids: int | Sequence[int], skip_special_tokens: bool = False, **kwargs: Any) -> str:
-        tokens = self.convert_ids_to_tokens([token_ids] if isinstance(token_ids, Integral) else token_ids)
+        tokens = self.convert_ids_to_tokens([token_ids] if isinstance(token_ids, int) else token_ids)
         return self.convert_tokens_to_string(tokens, hidden=self.all_special_tokens if skip_special_tokens else ())
 
     def convert_tokens_to_string(self, tokens: Iterable[str], hidden: Sequence[str] = ()) -> str:
@@ -185,9 +170,6 @@ class KmerTokenizer(PreTrainedTokenizer):
 
         `[UNK]` belongs to a run: a base that some known k-mer covers is that letter, one that only `[UNK]` covers is
         `N`. Any other special or added token ends a run, and so does a k-mer that contradicts those before it.
-
-        >>> KmerTokenizer(k=3).convert_tokens_to_string(["ACG", "CGT", "[UNK]", "[UNK]", "[SEP]", "AAA", "TTT"])
-        'ACGTNN [SEP] AAA TTT'
         """
         pieces, run, start = [], [], 0  # `run`: letters, "." while unknown; `start`: where the next k-mer begins in it
         for token in [*tokens, ""]:
@@ -205,21 +187,17 @@ class KmerTokenizer(PreTrainedTokenizer):
         return " ".join(pieces)
 
     def _encode_plus(self, text: Any, text_pair: Any = None, **options: Any) -> BatchEncoding:
-        """What `tokenizer(...)` calls for one text or many: vectorised for plain DNA and the usual options.
-
-        Text pairs, special tokens in a text, pre-split input and overflowing tokens take transformers' own path.
-        """
+        """What `tokenizer(...)` calls: vectorised for plain DNA and usual options, else transformers' own path."""
         texts = [text] if isinstance(text, str) else text
-        is_plain = text_pair is None and isinstance(texts, (list, tuple)) and set(map(type, texts)) == {str}
-        is_plain = is_plain and not any(map(options.get, UNUSUAL_OPTIONS))
+        is_usual = text_pair is None and not any(map(options.get, UNUSUAL_OPTIONS))
+        is_plain = is_usual and isinstance(texts, (list, tuple)) and set(map(type, texts)) == {str}
         # Tokens that a user added may stand anywhere in a text; ours all begin with a bracket.
         is_plain = is_plain and len(self._added_tokens_encoder) == N_SPECIAL and "[" not in "".join(texts)
         arrays = self._encode_arrays(texts, options) if is_plain else None
         if arrays is None:
-            if options.get("return_offsets_mapping") and not (is_plain and options["padding_strategy"] == "do_not_pad"):
-                raise NotImplementedError(
-                    f"return_offsets_mapping: not with text pairs, special tokens, {UNUSUAL_OPTIONS}"
-                )
+            is_rare = not is_plain or options.get("padding_strategy", "do_not_pad") != "do_not_pad"
+            if is_rare and options.get("return_offsets_mapping"):
+                raise NotImplementedError("return_offsets_mapping needs plain DNA; no pairs, no special tokens in it")
             return super()._encode_plus(text, text_pair, **options)
         is_single, tensors = isinstance(text, str), options.get("return_tensors")
         if tensors is None:
@@ -240,8 +218,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         max_length, n_added = options.get("max_length"), 2 * bool(options.get("add_special_tokens", True))
         if max_length and options.get("truncation_strategy") in ("longest_first", "only_first"):
             kept = max(0, max_length - n_added)
-            if self.truncation_side == "left":
-                shift = np.maximum(0, n_kmers - kept) * self.stride
+            shift = np.maximum(0, n_kmers - kept) * self.stride * (self.truncation_side == "left")
             n_bases = (kept - 1) * self.stride + self.k if kept else 0  # whoever cuts the text cuts the tokens
             clean = [text[start : start + n_bases] for text, start in zip(clean, shift.tolist(), strict=True)]
             n_kmers = np.minimum(n_kmers, kept)
@@ -249,21 +226,20 @@ class KmerTokenizer(PreTrainedTokenizer):
         longest, is_padded = int(lengths.max()), padding != "do_not_pad"
         width = max_length if padding == "max_length" else longest
         width = -(-width // multiple) * multiple if is_padded else width
-        if width < longest or (lengths.min() < longest and not is_padded):  # ragged
+        side = options.get("padding_side") or self.padding_side
+        if width < longest or (lengths.min() < longest and not is_padded) or side not in ("left", "right"):
             return None
         self._eventual_warn_about_too_long_sequence(range(longest), max_length, options.get("verbose", True))
         ids, is_token = np.zeros((len(texts), width), np.int64), np.arange(width) < lengths[:, None]
         ids[:, :longest] = self.encode_ids(clean, bool(n_added))
-        if is_padded and (options.get("padding_side") or self.padding_side) == "left":
+        if is_padded and side == "left":
             source, ids, is_token = ids[is_token], np.zeros_like(ids), is_token[:, ::-1]
             ids[is_token] = source
         is_special = (ids == CLS) | (ids == SEP) | ~is_token
-        arrays = {"input_ids": ids}
         masks = {"token_type_ids": 0 * ids, "special_tokens_mask": is_special, "attention_mask": is_token}
-        for name, mask in masks.items():
-            asked = options.get(f"return_{name}")
-            if asked or (asked is None and name in self.model_input_names):
-                arrays[name] = mask.astype(np.int64)
+        asked = {name: options.get(f"return_{name}") for name in masks}
+        asked = [name for name in masks if asked[name] or (asked[name] is None and name in self.model_input_names)]
+        arrays = {"input_ids": ids, **{name: masks[name].astype(np.int64) for name in asked}}
         if options.get("return_offsets_mapping"):
             shift += [len(text) - len(text.lstrip(WHITESPACE)) for text in texts]
             starts = (np.cumsum(~is_special, axis=1) - 1) * self.stride + shift[:, None]
@@ -279,51 +255,41 @@ class KmerTokenizer(PreTrainedTokenizer):
     def _save_pretrained(self, save_directory: str, file_names: tuple[str, ...], **options: Any) -> tuple[str, ...]:
         """Adds `tokenizer.json`; `save_pretrained` calls this before it uploads, so that pushed folders have it too."""
         files = super()._save_pretrained(save_directory, file_names, **options)
-        config_path = Path(file_names[0])
-        json_path = config_path.with_name(config_path.name.replace("tokenizer_config", "tokenizer"))
-        added = sorted(self._added_tokens_encoder.keys() - set(SPECIAL_TOKENS))
-        if added:
-            json_path.unlink(missing_ok=True)  # of an earlier save, without the added tokens
-            logger.warning("No tokenizer.json, as tokens were added (%s): load with trust_remote_code=True", added)
+        config_path, rust_path = Path(file_names[0]), Path(save_directory, "tokenizer.json")
+        if len(self._added_tokens_encoder) > N_SPECIAL:
+            rust_path.unlink(missing_ok=True)  # of an earlier save, without the added tokens
+            logger.warning("No tokenizer.json, because tokens were added: load this with trust_remote_code=True")
             return files
-        self._rust_tokenizer().save(str(json_path))
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-        # What AutoTokenizer takes without trust_remote_code; it has no token_type_ids unless told.
-        config |= {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": list(self.model_input_names)}
+        self._rust_tokenizer().save(str(rust_path))
+        stock = {"tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": list(self.model_input_names)}
+        config = json.loads(config_path.read_text(encoding="utf-8")) | stock
         config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        return (*files, str(json_path))
+        return (*files, str(rust_path))
 
     def _rust_tokenizer(self) -> Any:
         """The same tokenizer as a `tokenizers.Tokenizer`, which needs no Python code of ours.
 
         It can only cut text, never repeat it, so the normalizer writes the overlapping windows out first: a blank after
-        every base; then, for d = 1 .. k-1, letter d of each block is copied to the end of the block before it (a Replace
-        pass looks ahead in the text as it was before that pass). The pre-tokenizer keeps every `stride`-th whole block.
+        every base; then, for d = 1 .. k-1, letter d of each block is copied to the end of the block before it (Replace
+        looks ahead in the text as it was before). The pre-tokenizer keeps every `stride`-th whole block.
         """
         from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
         k, stride, upper, lower = self.k, self.stride, self.alphabet, self.alphabet.lower()
-        replace, cases = normalizers.Replace, list(zip(lower, upper, strict=True))
+        replace, undo, cases = normalizers.Replace, decoders.Replace, list(zip(lower, upper, strict=True))
         steps = [replace(Regex(rf"\A[{WHITESPACE}]+|[{WHITESPACE}]+\z"), ""), *(replace(*case) for case in cases)]
         steps += [replace(Regex(f"[^{upper}]"), "."), *(replace(letter, f"{letter} ") for letter in upper + ".")]
-        for d in range(k - 1):
-            steps += [replace(Regex(f" (?=[^ ]{{{d}}}[{letter}])"), f"{letter} ") for letter in upper + "."]
-        cuts = f"[^ ]{{{k}}} (?:[^ ]+ ){{0,{stride - 1}}}", rf"\A[^ ]{{{k}}}"
+        steps += [replace(Regex(f" (?=[^ ]{{{d}}}[{c}])"), f"{c} ") for d in range(k - 1) for c in upper + "."]
+        cuts = Regex(f"[^ ]{{{k}}} (?:[^ ]+ ){{0,{stride - 1}}}"), Regex(rf"\A[^ ]{{{k}}}")
         tokenizer = Tokenizer(models.WordLevel(self._ids, unk_token=SPECIAL_TOKENS[UNK]))
         tokenizer.normalizer = normalizers.Sequence(steps)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Split(Regex(cut), "removed", True) for cut in cuts]
-        )
-        pair, special = "[CLS] $A [SEP] $B:1 [SEP]:1", [("[CLS]", CLS), ("[SEP]", SEP)]
-        tokenizer.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", pair, special)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(cut, "removed", True) for cut in cuts])
+        single, pair = "[CLS] $A [SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1"
+        tokenizer.post_processor = processors.TemplateProcessing(single, pair, [("[CLS]", CLS), ("[SEP]", SEP)])
         tokenizer.add_special_tokens([AddedToken(token, normalized=False) for token in SPECIAL_TOKENS])
         # Decoding: letters that the next k-mer repeats become lower case, and go where another letter follows them.
-        replace = decoders.Replace
-        steps = [replace(Regex(f"(?<=[{upper}{lower}]{{{stride}}}){new}"), old) for old, new in cases]
-        steps += [decoders.Fuse(), replace(Regex(f"[{lower}]{{{k - stride}}}(?=[{upper}])"), "")]
-        steps += [replace(*case) for case in [*cases, ("[", " ["), ("]", "] "), ("  ", " ")]]
-        tokenizer.decoder = decoders.Sequence([*steps, replace(Regex(r"\A | \z"), "")])
+        steps = [undo(Regex(f"(?<=[{upper}{lower}]{{{stride}}}){new}"), old) for old, new in cases]
+        steps += [decoders.Fuse(), undo(Regex(f"[{lower}]{{{k - stride}}}(?=[{upper}])"), "")]
+        steps += [undo(*case) for case in [*cases, ("[", " ["), ("]", "] "), ("  ", " ")]]
+        tokenizer.decoder = decoders.Sequence([*steps, undo(Regex(r"\A | \z"), "")])
         return tokenizer
-
-
-KmerTokenizer.register_for_auto_class("AutoTokenizer")

@@ -101,11 +101,13 @@ def match_rows(wanted: ArrayLike, found: ArrayLike) -> np.ndarray:
         return np.arange(len(found))
     single = np.setxor1d(wanted, found)
     if len(single):
-        raise ValueError(f"{len(wanted)} rows against {len(found)}; {single[0]!r} is in one of the two only")
-    keys, first, counts = np.unique(found, return_index=True, return_counts=True)
-    if len(keys) < max(len(wanted), len(found)):
-        raise ValueError(f"rows stand in another order, and {keys[counts.argmax()]!r} is not unique")
-    return first[np.searchsorted(keys, wanted)]
+        raise ValueError(f"{len(wanted)} rows against {len(found)}; {str(single[0])!r} is in one of the two only")
+    for keys in (wanted, found):
+        values, counts = np.unique(keys, return_counts=True)
+        if counts.max() > 1:
+            raise ValueError(f"rows stand in another order, and {str(values[counts.argmax()])!r} is not unique")
+    order = np.argsort(found)
+    return order[np.searchsorted(found, wanted, sorter=order)]
 
 
 def _columns(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -89,6 +89,8 @@ class KmerTrainingArguments(TrainingArguments):
             # The best checkpoint can only be one that was saved when it was evaluated.
             self.save_strategy = self.eval_strategy
             self.save_steps = self.eval_steps or self.logging_steps
+        if not torch.accelerator.is_available() and os.environ.get("WORLD_SIZE", "1") == "1":
+            self.use_cpu = True  # the Trainer wants this said before it computes in bf16 on a CPU
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
         self.greater_is_better = not metric.startswith(LOWER_IS_BETTER)

@@ -1,0 +1,31 @@
+# `make demo` and `make test` build .venv/ first and need nothing else but Python 3.11 or newer and a package index.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: help demo test lint format clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.ready  ## simulate promoters, pretrain, fine-tune, score and draw: about 4 minutes on 2 CPU cores
+	@PYTHON=$(RUN) bash recipes/smoke/demo.sh
+
+test: $(VENV)/.ready lint  ## the whole test suite: under 5 minutes on 2 CPU cores
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n auto --maxprocesses 4 --dist loadfile --durations 10
+
+lint: $(VENV)/.ready  ## ruff: mistakes and layout of the code
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+format: $(VENV)/.ready  ## lay the code out
+	$(VENV)/bin/ruff format .
+
+clean:  ## remove the environment and everything under runs/
+	rm -rf $(VENV) runs
+
+$(VENV)/.ready: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} found, 3.11 or newer needed: make PYTHON=/path/to/python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,224 @@
+"""run_evaluate.py: its numbers and files, tables as people have them, and what it refuses."""
+
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from kmerbert.metrics import regression_metrics
+from run_evaluate import main
+
+RANDOM = np.random.default_rng(0)
+TABLE = pd.DataFrame(
+    {"id": [f"r{i}" for i in range(40)], "sequence": ["".join(RANDOM.choice(list("ACGT"), 12)) for _ in range(40)]}
+)
+TABLE["observed"] = RANDOM.normal(11, 2.5, 40)
+TABLE["prediction"] = TABLE["observed"] + RANDOM.normal(0, 1, 40)
+BASELINE = TABLE.assign(prediction=TABLE["observed"] + RANDOM.normal(0, 5, 40))
+
+
+def save(table: pd.DataFrame, path: Path) -> str:
+    """Writes a table in the format of its name, and returns the path as it is typed."""
+    if path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_csv(path, sep="," if ".csv" in path.name else "\t", index=False)
+    return str(path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The output folder, not yet there."""
+    return tmp_path / "evaluation"
+
+
+@pytest.fixture
+def predictions(tmp_path: Path) -> str:
+    """A table of predictions."""
+    return save(TABLE, tmp_path / "predictions.tsv")
+
+
+def test_writes_metrics_and_figure(predictions: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    metrics = main(["--predictions_file", predictions, "--output_dir", str(folder), "--unit", "bin"])
+    assert metrics == json.loads((folder / "metrics.json").read_text())
+    assert metrics["n"] == 40
+    assert metrics["pearsonr"] == pytest.approx(stats.pearsonr(TABLE["prediction"], TABLE["observed"]).statistic)
+    assert sorted(file.name for file in folder.iterdir()) == ["metrics.json", "predicted_against_measured.png"]
+    assert (folder / "predicted_against_measured.png").read_bytes().startswith(b"\x89PNG")
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split() == ["n", "r", "rho", "rmse"]
+    assert row.split()[:3] == ["model", "40", f"{metrics['pearsonr']:.3f}"]
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet", "p.tsv.gz", "p.csv.gz"])
+def test_every_format_gives_the_same(name: str, predictions: str, folder: Path, tmp_path: Path) -> None:
+    expected = main(["--predictions_file", predictions, "--output_dir", str(folder)])
+    found = main(["--predictions_file", save(TABLE, tmp_path / name), "--output_dir", str(tmp_path / "again")])
+    assert found == pytest.approx(expected)
+
+
+def test_baseline_in_another_order_stands_beside(
+    predictions: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--predictions_file", predictions, "--output_dir", str(folder), "--overwrite_output_dir"]
+    expected = regression_metrics(BASELINE["prediction"], TABLE["observed"])
+    shuffled = BASELINE.sample(frac=1, random_state=0)
+    for table in (shuffled, shuffled.drop(columns="id"), shuffled.drop(columns=["sequence", "observed"])):
+        metrics = main([*flags, "--baseline_file", save(table, tmp_path / "baseline.csv")])
+        assert metrics["baseline"] == pytest.approx(expected)
+        assert metrics["pearsonr"] > metrics["baseline"]["pearsonr"]
+        assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["baseline", "40"]
+
+
+def test_repeated_sequences_in_the_same_order_match(folder: Path, tmp_path: Path) -> None:
+    table = pd.concat([TABLE, TABLE]).drop(columns="id")
+    path = save(table, tmp_path / "p.tsv")
+    metrics = main(["--predictions_file", path, "--baseline_file", path, "--output_dir", str(folder)])
+    assert metrics["baseline"]["pearsonr"] == metrics["pearsonr"]
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        (
+            BASELINE[1:],
+            "by id and sequence: 40 rows against 39; 'r0 [ACGT]+' is in one of the two only: predict the same",
+        ),
+        (BASELINE.assign(sequence=BASELINE["sequence"][::-1].to_numpy()), "40 rows against 40; 'r0 [ACGT]+' is in one"),
+        (BASELINE.drop(columns=["id", "sequence"]), "needs a column 'id' or 'sequence'"),
+        (
+            BASELINE.rename(columns={"prediction": "prediction_a"}),
+            "no column 'prediction'; columns found: id.*needed are",
+        ),
+        (pd.concat([BASELINE, BASELINE[:1]]), "rows stand in another order, and 'r0 [ACGT]+' is not unique"),
+    ],
+)
+def test_refused_baselines(
+    baseline: pd.DataFrame, message: str, predictions: str, folder: Path, tmp_path: Path
+) -> None:
+    path = save(baseline, tmp_path / "baseline.tsv")
+    with pytest.raises(ValueError, match=message):
+        main(["--predictions_file", predictions, "--baseline_file", path, "--output_dir", str(folder)])
+    assert not folder.exists()
+
+
+def test_several_outputs_with_missing_values(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.DataFrame({"id": TABLE["id"]})
+    for name in ("leaf", "root/tip"):
+        table[f"observed_{name}"], table[f"prediction_{name}"] = TABLE["observed"], BASELINE["prediction"]
+    table.loc[:9, "observed_leaf"] = np.nan
+    metrics = main(["--predictions_file", save(table, tmp_path / "p.tsv"), "--output_dir", str(folder)])
+    assert (metrics["n"], metrics["n_leaf"], metrics["n_root/tip"]) == (40, 30, 40)
+    assert metrics["mse_leaf"] == pytest.approx(
+        regression_metrics(BASELINE["prediction"][10:], TABLE["observed"][10:])["mse"]
+    )
+    assert metrics["mse"] == pytest.approx((metrics["mse_leaf"] + metrics["mse_root/tip"]) / 2)
+    figures = sorted(file.name for file in folder.glob("*.png"))
+    assert figures == ["predicted_against_measured_leaf.png", "predicted_against_measured_root_tip.png"]
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
+        ["model", "mean", "40"], ["model", "leaf", "30"], ["model", "root/tip", "40"]
+    ]  # fmt: skip
+
+
+def test_one_named_output(folder: Path, tmp_path: Path) -> None:
+    table = TABLE.rename(columns={"prediction": "prediction_leaf", "observed": "observed_leaf"})
+    metrics = main(["--predictions_file", save(table, tmp_path / "p.tsv"), "--output_dir", str(folder)])
+    assert metrics["n"] == 40
+    assert "pearsonr_leaf" not in metrics
+    assert (folder / "predicted_against_measured_leaf.png").exists()
+
+
+def test_training_curves(predictions: str, folder: Path, tmp_path: Path) -> None:
+    flags = ["--predictions_file", predictions, "--output_dir", str(folder), "--run_dir", str(tmp_path)]
+    with pytest.raises(ValueError, match="has no trainer_state.json: name the --output_dir"):
+        main(flags)
+    log = [{"step": 1, "loss": 1.0}, {"step": 2, "eval_loss": 1.0, "eval_pearsonr": 0.5}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log}))
+    main(flags)
+    assert (folder / "training_curves.png").exists()
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log[:1]}))
+    main([*flags, "--overwrite_output_dir"])
+    (tmp_path / "trainer_state.json").write_text("{}")
+    with pytest.raises(ValueError, match="neither 'loss' nor 'eval_loss'"):
+        main([*flags, "--overwrite_output_dir"])
+
+
+def test_results_are_replaced_only_when_asked(predictions: str, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "predicted_against_measured_old.png").touch()
+    flags = ["--predictions_file", predictions, "--output_dir", str(folder)]
+    with pytest.raises(ValueError, match="already holds predicted_against_measured_old.png.*--overwrite_output_dir"):
+        main(flags)
+    main([*flags, "--overwrite_output_dir"])
+    found = sorted(file.name for file in folder.iterdir())
+    assert found == ["metrics.json", "notes.txt", "predicted_against_measured.png"]
+
+
+def test_a_sequence_or_id_that_spells_a_missing_value_is_one(folder: Path, tmp_path: Path) -> None:
+    table = TABLE.assign(id=["NA", "null", *TABLE["id"][2:]])
+    path = save(table, tmp_path / "p.tsv")
+    assert main(["--predictions_file", path, "--baseline_file", path, "--output_dir", str(folder)])["n"] == 40
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "p.tsv is empty or not a table"),
+        ("id\tprediction\tobserved\n", "no rows"),
+        ("id\tscore\nr0\t1\n", "no column 'prediction'; columns found: id, score"),
+        ("id\tprediction\nr0\t1\n", "no column 'observed'; columns found: id, prediction; .*--label_column"),
+        ("id\tprediction_a\tobserved_b\nr0\t1\t1\n", "no column 'observed_a'; columns found"),
+        ("id\tprediction\tobserved\nr0\t1\t1\nr1\thigh\t1\n", "p.tsv, line 3.*prediction.*'high'"),
+        ("id\tprediction\tobserved\nr0\t1\t1\nr1\t1\tlow\n", "p.tsv, line 3.*observed.*'low'"),
+        ("id\tprediction\tobserved\nr0\t1\t1\nr1\t\t2\n", "p.tsv, line 3: prediction is missing"),
+        ("id\tprediction\tobserved\nr0\tinf\t1\n", "p.tsv, line 2.*prediction.*inf"),
+        ("id\tprediction\tobserved\nr0\t1\t\n", "no measured value in 1 rows"),
+        ("id\tprediction\tobserved\nr0\t1\t1\t1\n", "rows have more columns than its header, which names id, prediction"),
+        ("id\tprediction\tobserved\nr0\t1\t1\nr1\t1\t1\t1\n", "Expected 3 fields in line 3, saw 4"),
+        ("ACGT\t1.5\nACGA\t2.5\n", "no column 'prediction'; columns found: ACGT, 1.5"),
+    ],
+)  # fmt: skip
+def test_refused_tables(text: str, message: str, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        main(["--predictions_file", str(tmp_path / "p.tsv"), "--output_dir", str(folder)])
+    assert not folder.exists()
+
+
+def test_refused_formats_and_missing_flags(predictions: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"predictions are read from \.tsv"):
+        main(["--predictions_file", str(tmp_path / "p.json"), "--output_dir", str(folder)])
+    with pytest.raises(ValueError, match="give --predictions_file .* and --output_dir"):
+        main(["--predictions_file", predictions])
+    with pytest.raises(OSError, match="No such file"):
+        main(["--predictions_file", str(tmp_path / "none.tsv"), "--output_dir", str(folder)])
+    broken = tmp_path / "broken.tsv.gz"
+    broken.write_bytes(gzip.compress(b"id\tprediction\n" * 99)[:40])
+    with pytest.raises(ValueError, match="broken.tsv.gz is empty or not a table"):
+        main(["--predictions_file", str(broken), "--output_dir", str(folder)])
+
+
+def test_the_command_needs_no_torch_and_ends_in_one_line(predictions: str, folder: Path) -> None:
+    root = Path(__file__).parents[1]
+    command = [sys.executable, "-X", "importtime", "run_evaluate.py", "--predictions_file", predictions]
+    done = subprocess.run([*command, "--output_dir", str(folder)], cwd=root, capture_output=True, text=True, check=True)
+    imported = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines()}
+    assert "kmerbert.metrics" in imported
+    assert not {"torch", "evaluate", "matplotlib.pyplot"} & imported
+    again = subprocess.run(
+        [sys.executable, *command[3:], "--output_dir", str(folder)],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert again.returncode == 2
+    assert again.stderr.startswith("error: --output_dir")
+    assert len(again.stderr.splitlines()) == 1

@@ -1,0 +1,425 @@
+"""The k-mer tokenizer against hand-computed ids, an independent reference, transformers' own path and its Rust twin."""
+
+import doctest
+import itertools
+import json
+import logging
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, PreTrainedTokenizer
+
+import tokenization_kmer
+from tokenization_kmer import KmerTokenizer
+
+SETTINGS = [
+    *[(k, 1, "ATCG") for k in range(1, 9)],
+    *[(k, k, "ATCG") for k in (2, 6)],
+    *[(3, 2, "ATCG"), (6, 4, "ATCG"), (3, 1, "ACGTN"), (3, 1, "MASK"), (2, 1, "TA")],
+]
+HARD_TEXTS = [
+    *[
+        "",
+        "A",
+        "ACGTA",
+        "ACGTAC",
+        "acgtACGtt",
+        "NACGTACGTANACGTACGT",
+        "NNNNNNNN",
+        " ACGTACGT\n",
+        "ACG TACGTACGTA",
+        "\t \n",
+    ],
+    *["ACGTACG[MASK]ACGTACC", " ACGTACG [MASK] ACGTACCA[SEP]ACGTACG", "[UNK]ACGTACGT[mask]ACGTACGT", "[PAD][CLS]"],
+    *["ACGT-CGTACGTA", "ACGTACG\u00e9TACGTACG\u0130TACGTAC\U0001f9ecGTACGT", "ACGTACGTA\x1c", "A.CGTACGT,ACGTAC"],
+]
+
+
+def reference_ids(text: str, k: int, stride: int, alphabet: str) -> list[int]:
+    """Ids of plain DNA without special tokens, written as differently from the tokenizer as possible."""
+    order = {"".join(kmer): 5 + rank for rank, kmer in enumerate(itertools.product(alphabet, repeat=k))}
+    text = "".join(c.upper() if c.isascii() else "?" for c in text.strip(" \t\r\n\f\v"))
+    return [order.get(text[i : i + k], 1) for i in range(0, len(text) - k + 1, stride)]
+
+
+def random_texts(n: int, alphabet: str = "ACGT", longest: int = 60, seed: int = 0) -> list[str]:
+    """Texts of random length, some of them with lower case and letters outside the alphabet."""
+    generator = random.Random(seed)
+    pools = [alphabet, alphabet + alphabet.lower(), alphabet * 6 + "N", alphabet * 6 + "-n "]
+    return ["".join(generator.choices(generator.choice(pools), k=generator.randint(0, longest))) for _ in range(n)]
+
+
+class SlowTokenizer(KmerTokenizer):
+    """The same tokenizer without the vectorised path of `tokenizer(...)`."""
+
+    _encode_plus = PreTrainedTokenizer._encode_plus
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> KmerTokenizer:
+    return KmerTokenizer()
+
+
+@pytest.fixture(scope="module")
+def saved_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    KmerTokenizer(k=3, model_max_length=77).save_pretrained(folder)
+    config = BertConfig(
+        vocab_size=69, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=1
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_ids_are_those_of_dnabert(tokenizer: KmerTokenizer) -> None:
+    ids = tokenizer.encode_ids(["AAAAAA", "TGCATT", "GGGGGG"])
+    assert ids.tolist() == [[2, 5, 3], [2, 1930, 3], [2, 4100, 3]]
+    assert len(tokenizer) == tokenizer.vocab_size == 4101 and tokenizer.get_vocab()["TGCATT"] == 1930
+    assert tokenizer.convert_ids_to_tokens([0, 1, 2, 3, 4]) == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert len(KmerTokenizer(k=3, alphabet="ATCGN")) == 130
+    # A=0 T=1: AT is 0*4+1, TT is 1*4+1; with the alphabet ACGT, T is 3: AT is 3, TT is 15.
+    assert KmerTokenizer(k=2).encode_ids(["ATT"], False).tolist() == [[6, 10]]
+    assert KmerTokenizer(k=2, alphabet="ACGT").encode_ids(["ATT"], False).tolist() == [[8, 20]]
+
+
+@pytest.mark.parametrize(("k", "stride", "alphabet"), SETTINGS)
+def test_every_path_gives_the_reference_ids(k: int, stride: int, alphabet: str) -> None:
+    tokenizer = KmerTokenizer(k, stride, alphabet)
+    rust = tokenizer._rust_tokenizer()
+    texts = [*random_texts(60, alphabet), *random_texts(2, alphabet, 2000, seed=1)]
+    expected = [[2, *reference_ids(text, k, stride, alphabet), 3] for text in texts]
+    padded = np.zeros((len(texts), max(map(len, expected))), int)
+    for row, ids in enumerate(expected):
+        padded[row, : len(ids)] = ids
+    assert np.array_equal(tokenizer.encode_ids(texts), padded)
+    assert tokenizer(texts)["input_ids"] == expected
+    assert [tokenizer.encode(text) for text in texts] == expected
+    assert [encoding.ids for encoding in rust.encode_batch(texts)] == expected
+    for text in HARD_TEXTS:
+        assert tokenizer(text)["input_ids"] == rust.encode(text).ids, text
+        if "[" not in text:
+            assert tokenizer.encode_ids([text], False)[0].tolist() == reference_ids(text, k, stride, alphabet), text
+
+
+def test_large_batches_need_several_blocks(tokenizer: KmerTokenizer) -> None:
+    texts = random_texts(9000, longest=110)
+    ids, few = tokenizer.encode_ids(texts), [0, 2400, 4799, 8999]
+    assert len(texts) * 110 > 3 * tokenization_kmer.BLOCK_BASES
+    for row in few:
+        alone = tokenizer.encode_ids([texts[row]])[0]
+        assert np.array_equal(ids[row, : len(alone)], alone) and not ids[row, len(alone) :].any()
+
+
+def test_dtype_shape_and_kind_of_input(tokenizer: KmerTokenizer) -> None:
+    for k, dtype in ((1, np.int8), (3, np.int8), (4, np.int16), (6, np.int16), (7, np.int16), (8, np.int32)):
+        ids = KmerTokenizer(k).encode_ids(["G" * k])
+        assert ids.dtype == dtype and ids.tolist() == [[2, 4**k + 4, 3]]
+    assert KmerTokenizer(3, alphabet="ATCGN").encode_ids(["NNN"]).dtype == np.int16
+    assert tokenizer.encode_ids([]).shape == (0, 2) and tokenizer.encode_ids(["", "AC"], False).shape == (2, 0)
+    for sequences in ("ACGTAC", ("ACGTAC",), np.array(["ACGTAC"]), np.array(["ACGTAC"], object), iter(["ACGTAC"])):
+        assert tokenizer.encode_ids(sequences).tolist() == [[2, 727, 3]]
+    assert tokenizer.encode_ids(["ACGTAC[MASK]"], False).tolist() == [[727, 1, 1, 1, 1, 1, 1]]
+    with pytest.raises(ValueError, match="sequence 1, counted from 0, is None"):
+        tokenizer.encode_ids(["ACGT", None])
+
+
+def test_very_long_sequence(tokenizer: KmerTokenizer) -> None:
+    text = "".join(random.Random(0).choices("ACGT", k=1_000_000))
+    ids = tokenizer.encode_ids([text, "ACGTAC"])
+    assert ids.shape == (2, 999_997) and ids[0, -2] == reference_ids(text[-6:], 6, 1, "ATCG")[0]
+    assert tokenizer.decode(ids[0, :1000], skip_special_tokens=True) == text[:1004]
+
+
+def test_too_long_for_the_model_warns_once(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer, logger = KmerTokenizer(), logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
+    assert tokenizer.model_max_length == 512 and KmerTokenizer(model_max_length=99).model_max_length == 99
+    tokenizer("A" * 515)
+    assert not caplog.records
+    tokenizer(["A" * 516, "A" * 516])
+    tokenizer("A" * 999)
+    logger.removeHandler(caplog.handler)
+    assert [record.getMessage().count("513 > 512") for record in caplog.records] == [1]
+    assert len(tokenizer("A" * 999, truncation=True)["input_ids"]) == 512
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 0}, "k is 0; allowed are whole numbers from 1 to 8"),
+        ({"k": 9}, "k is 9"),
+        ({"k": 2.0}, "k is 2.0"),
+        ({"k": "6"}, "k is '6'"),
+        ({"k": 3, "stride": 4}, "stride is 4; allowed are whole numbers from 1 to 3"),
+        ({"stride": 0}, "stride is 0"),
+        ({"alphabet": "A"}, "alphabet is 'A'"),
+        ({"alphabet": "ACCT"}, "alphabet is 'ACCT'.*distinct"),
+        ({"alphabet": "acgt"}, "alphabet is 'acgt'"),
+        ({"alphabet": "AC-T"}, "alphabet is 'AC-T'"),
+        ({"alphabet": ["A", "C"]}, "alphabet is \\['A', 'C'\\]"),
+        ({"k": 8, "alphabet": "ACDEFG"}, "alphabet is 'ACDEFG'.*2\\*\\*20"),
+        ({"mask_token": "<mask>"}, "mask_token is '<mask>'; allowed is '\\[MASK\\]'"),
+    ],
+)
+def test_refusals(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        KmerTokenizer(**arguments)
+
+
+def test_counts_and_spans() -> None:
+    for k, stride, alphabet in SETTINGS:
+        tokenizer = KmerTokenizer(k, stride, alphabet)
+        counts = [len(reference_ids("A" * n, k, stride, alphabet)) for n in range(30)]
+        assert [tokenizer.n_tokens(n) for n in range(30)] == counts
+        assert tokenizer.n_tokens(np.arange(30).reshape(5, 6)).ravel().tolist() == counts
+        text = "".join(random.Random(k).choices(alphabet, k=29))
+        assert [text[start:end] for start, end in tokenizer.token_spans(29)] == tokenizer.tokenize(text)
+        assert tokenizer.token_spans(k - 1).shape == (0, 2)
+
+
+def test_pairs_are_bert_pairs(tokenizer: KmerTokenizer) -> None:
+    encoding = tokenizer("ACGTACG", "AAAAAA")
+    assert encoding["input_ids"] == [2, 727, 2896, 3, 5, 3]
+    assert encoding["token_type_ids"] == [0, 0, 0, 0, 1, 1]
+    assert tokenizer(["ACGTACG"], ["AAAAAA"])["input_ids"] == [encoding["input_ids"]]
+    assert tokenizer.decode(encoding["input_ids"]) == "[CLS] ACGTACG [SEP] AAAAAA [SEP]"
+
+
+@pytest.mark.parametrize(("k", "stride", "alphabet"), SETTINGS)
+def test_decode_restores_dna(k: int, stride: int, alphabet: str) -> None:
+    tokenizer = KmerTokenizer(k, stride, alphabet)
+    rust = tokenizer._rust_tokenizer()
+    for text in random_texts(40, alphabet, seed=2):
+        clean = text.strip().upper()
+        spans = tokenizer.token_spans(len(clean))
+        known = np.zeros(len(clean), bool)
+        for start, end in spans:
+            known[start:end] |= set(clean[start:end]) <= set(alphabet)
+        expected = "".join(c if is_known else "N" for c, is_known in zip(clean, known, strict=True))
+        expected = expected[: spans[-1, 1] if len(spans) else 0]
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.decode(ids, skip_special_tokens=True) == expected
+        assert tokenizer.decode(ids) == " ".join(filter(None, ["[CLS]", expected, "[SEP]"]))
+        if 1 not in ids:
+            for skip in (True, False):
+                assert rust.decode(ids, skip_special_tokens=skip) == tokenizer.decode(ids, skip_special_tokens=skip)
+
+
+def test_decode_by_hand() -> None:
+    tokenizer = KmerTokenizer(k=3)
+    spell = tokenizer.convert_tokens_to_string
+    assert spell(["ACG", "CGT"]) == "ACGT"
+    assert spell(["ACG", "AAA", "AAT"]) == "ACG AAAT"  # contradiction: a new run
+    assert spell(["ACG", "[UNK]", "GTT"]) == "ACGTT"  # known neighbours spell the unknown window
+    assert spell(["ACG", "[UNK]", "CTT"]) == "ACGN CTT"  # the third contradicts the first
+    assert spell(["ACG", "[UNK]", "[UNK]", "[UNK]", "TTT"]) == "ACGNTTT"
+    assert spell(["[UNK]"]) == "NNN" and spell([]) == ""
+    assert spell(["ACG", "[MASK]", "CGT", "[PAD]", "[PAD]"]) == "ACG [MASK] CGT [PAD] [PAD]"
+    assert KmerTokenizer(k=3, stride=2).decode([5, 6]) == "AAAAT" and tokenizer.decode(5) == "AAA"
+    assert tokenizer.decode(np.array([[2, 5, 3], [2, 6, 3]]), skip_special_tokens=True) == ["AAA", "AAT"]
+    assert tokenizer.batch_decode([[5, 5], [6]]) == ["AAAA", "AAT"]
+    assert tokenizer.decode([5, 4, 6], skip_special_tokens=True) == "AAA AAT"
+    assert tokenizer.decode([5000]) == "NNN"  # no such id
+    tokenizer.add_tokens(["<end>"])
+    assert tokenizer.decode(tokenizer("AAAA<end>TTT")["input_ids"]) == "[CLS] AAAA <end> TTT [SEP]"
+
+
+def assert_same(fast: dict, slow: dict, case: str) -> None:
+    assert set(fast) == set(slow), case
+    for key, value in fast.items():
+        assert type(value) is type(slow[key]), (case, key)
+        if hasattr(value, "dtype"):
+            assert value.dtype == slow[key].dtype, (case, key)
+            value, other = ([np.asarray(row).tolist() for row in array] for array in (value, slow[key]))
+            assert value == other, (case, key)
+        else:
+            assert value == slow[key], (case, key)
+
+
+def test_vectorised_path_equals_transformers_own() -> None:
+    batches = [
+        ["ACGTACGTACG"] * 3, ["ACGTACGT"], ["ACGTACGTACGTAC", " ACGNACG", "", "acgt", "ACGTACGTAC\n"], ["AC", ""], [""],
+        ("ACGTACGTA", "ACGTACGTT"), ["ACGTACG", "ACG[MASK]ACG"], [("ACGTACG", "ACGTA"), ("ACGTTT", "ACGTAC")],
+        [["ACG", "CGT"]], [[5, 6, 7]], "ACGTACGTACG", " ACGNA", "ACG[MASK]ACGT", "AC", "", ["ACG" * 20, "ACGTA"],
+    ]  # fmt: skip
+    options = [
+        {}, {"add_special_tokens": False}, {"padding": True}, {"padding": "max_length", "max_length": 12, "truncation": True},
+        {"padding": "max_length"}, {"padding": True, "pad_to_multiple_of": 8}, {"max_length": 5}, {"max_length": 2, "truncation": True},
+        {"truncation": True, "max_length": 6, "padding": "longest"}, {"truncation": "only_first", "max_length": 1},
+        {"padding": True, "padding_side": "left"}, {"return_token_type_ids": False, "return_attention_mask": False},
+        {"return_special_tokens_mask": True, "padding": True}, {"return_length": True, "padding": True}, {"return_length": True},
+        {"max_length": 7, "return_overflowing_tokens": True}, {"padding": "max_length", "max_length": 3}, {"verbose": False}, {"padding": True, "padding_side": "up"},
+        {"padding": "max_length", "max_length": 9, "pad_to_multiple_of": 4, "padding_side": "left", "truncation": True},
+        {"split_special_tokens": True}, {"truncation": "only_second", "max_length": 4}, {"is_split_into_words": True},
+    ]  # fmt: skip
+    n_compared = 0
+    for settings in ({}, {"truncation_side": "left", "padding_side": "left", "stride": 2}):
+        fast, slow = (
+            KmerTokenizer(k=3, model_max_length=16, **settings),
+            SlowTokenizer(k=3, model_max_length=16, **settings),
+        )
+        for batch, option, tensors in itertools.product(batches, options, (None, "np", "pt")):
+            case, results = f"{settings} {batch} {option} {tensors}", []
+            if option.get("padding") and option.get("add_special_tokens", True) is False and batch == "":
+                continue
+            for tokenizer in (fast, slow):
+                try:
+                    results.append(tokenizer(batch, return_tensors=tensors, **option))
+                except (ValueError, TypeError, AttributeError, AssertionError, IndexError) as error:
+                    results.append(error)
+            if isinstance(results[1], Exception):
+                assert type(results[0]) is type(results[1]) and str(results[0]) == str(results[1]), case
+            else:
+                assert not isinstance(results[0], Exception), (case, results[0])
+                assert_same(*results, case)
+                n_compared += 1
+    assert n_compared > 900
+
+
+def test_usual_batches_are_vectorised(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = KmerTokenizer(k=3)
+    monkeypatch.setattr(PreTrainedTokenizer, "_encode_plus", None)  # transformers' own path
+    tokenizer("ACGTA")
+    tokenizer(["ACGTA", "ACNTA"], return_tensors="np")
+    tokenizer(["ACGTA", "ACGT"], padding=True, return_tensors="pt", truncation=True, return_offsets_mapping=True)
+    with pytest.raises(TypeError):
+        tokenizer("ACGTA", "ACGTA")
+
+
+def test_offsets(tokenizer: KmerTokenizer) -> None:
+    encoding = tokenizer("ACGTACGT", return_offsets_mapping=True)
+    assert encoding["offset_mapping"] == [(0, 0), (0, 6), (1, 7), (2, 8), (0, 0)]
+    for settings in ({}, {"truncation_side": "left", "padding_side": "left"}):
+        for stride in (1, 2, 3):
+            tokenizer = KmerTokenizer(k=3, stride=stride, **settings)
+            texts = ["  ACGTACGTAC ", "TTGCA", "AC", "\nGATTACAGATTACA"]
+            for options in ({}, {"padding": True}, {"truncation": True, "max_length": 4, "padding": "max_length"}):
+                encoding = tokenizer(texts, return_offsets_mapping=True, **options)
+                for text, ids, spans in zip(texts, encoding["input_ids"], encoding["offset_mapping"], strict=True):
+                    words = [text[start:end] for start, end in spans]
+                    assert words == [w if len(w) == 3 else "" for w in tokenizer.convert_ids_to_tokens(ids)]
+    arrays = tokenizer(["ACGT", "ACG"], return_offsets_mapping=True, padding=True, return_tensors="np")
+    assert arrays["offset_mapping"].shape == (*arrays["input_ids"].shape, 2)
+    for refused in ({"text": "ACGTA", "text_pair": "ACGTA"}, {"text": "ACG[MASK]ACG"}):
+        with pytest.raises(NotImplementedError, match="plain DNA"):
+            tokenizer(**refused, return_offsets_mapping=True)
+
+
+def test_ragged_list_with_one_long_text_stays_small(tokenizer: KmerTokenizer) -> None:
+    ids = tokenizer(["ACGTACG"] * 200 + ["A" * 100_000], verbose=False)["input_ids"]
+    assert ids[0] == [2, 727, 2896, 3] and len(ids[-1]) == 99_997
+
+
+def test_added_tokens_are_found_and_saved_without_rust_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    KmerTokenizer(k=3).save_pretrained(tmp_path)
+    tokenizer = KmerTokenizer(k=3)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<yeast>"]})
+    assert tokenizer("<yeast>ACG")["input_ids"] == [2, 69, tokenizer.get_vocab()["ACG"], 3]
+    with caplog.at_level(logging.WARNING):
+        tokenizer.save_pretrained(tmp_path)
+    assert "trust_remote_code=True" in caplog.text and not (tmp_path / "tokenizer.json").exists()
+    assert KmerTokenizer.from_pretrained(tmp_path)("<yeast>ACG")["input_ids"] == tokenizer("<yeast>ACG")["input_ids"]
+
+
+def test_saved_folder(saved_folder: Path, tmp_path: Path) -> None:
+    config = json.loads((saved_folder / "tokenizer_config.json").read_text())
+    assert (config["k"], config["stride"], config["alphabet"], config["model_max_length"]) == (3, 1, "ATCG", 77)
+    assert config["auto_map"]["AutoTokenizer"] == ["tokenization_kmer.KmerTokenizer", None]
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert (saved_folder / "tokenization_kmer.py").read_text() == Path(tokenization_kmer.__file__).read_text()
+    assert (saved_folder / "vocab.txt").read_text().split()[:6] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "AAA"]
+    KmerTokenizer(k=4, stride=2, alphabet="ACGTN", padding_side="left").save_pretrained(tmp_path / "a")
+    again = KmerTokenizer.from_pretrained(tmp_path / "a")
+    again.save_pretrained(tmp_path / "b")
+    for tokenizer in (again, KmerTokenizer.from_pretrained(tmp_path / "b")):
+        assert (tokenizer.k, tokenizer.stride, tokenizer.alphabet, tokenizer.padding_side) == (4, 2, "ACGTN", "left")
+    assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "b").iterdir())
+
+
+def test_pushing_uploads_the_same_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pushed = {}
+
+    def upload(self: KmerTokenizer, folder: str, repo_id: str, *args: object, **kwargs: object) -> None:
+        pushed[repo_id] = {p.name: json.loads(p.read_text()) for p in Path(folder).glob("*.json")}
+        pushed[repo_id] |= dict.fromkeys(p.name for p in Path(folder).glob("*.[pt][yx]*"))
+
+    class Api:
+        def create_repo(self, repo_id: str, **kwargs: object) -> object:
+            return type("Url", (), {"repo_id": repo_id})()
+
+    monkeypatch.setattr(KmerTokenizer, "_upload_modified_files", upload)
+
+    class Card:
+        def save(self, path: str) -> None:
+            Path(path).write_text("card")
+
+    monkeypatch.setattr("transformers.tokenization_utils_base.hf_api", Api)
+    monkeypatch.setattr("transformers.utils.hub.hf_api", Api)
+    monkeypatch.setattr("transformers.utils.hub.create_and_tag_model_card", lambda *args, **kwargs: Card())
+    KmerTokenizer(k=2).save_pretrained(tmp_path, push_to_hub=True, repo_id="somebody/saved")
+    KmerTokenizer(k=2).push_to_hub("somebody/pushed")
+    assert set(pushed) == {"somebody/saved", "somebody/pushed"}
+    for files in pushed.values():
+        assert files["tokenizer_config.json"]["tokenizer_class"] == "PreTrainedTokenizerFast"
+        assert {"tokenizer.json", "tokenization_kmer.py", "vocab.txt"} <= set(files)
+
+
+def test_stock_class_reads_the_folder_and_agrees(saved_folder: Path) -> None:
+    ours, stock = KmerTokenizer.from_pretrained(saved_folder), AutoTokenizer.from_pretrained(saved_folder)
+    assert stock.is_fast and type(stock).__name__ != "KmerTokenizer" and stock.model_max_length == 77
+    for text in (*random_texts(100, seed=3), *HARD_TEXTS):
+        assert dict(stock(text)) == dict(ours(text)), text
+    assert dict(stock("ACGT", "AAAC")) == dict(ours("ACGT", "AAAC"))
+    batch = ["ACGTA", "ACGTACGTAC"]
+    assert_same(
+        stock(batch, padding=True, return_tensors="np"), ours(batch, padding=True, return_tensors="np"), "stock"
+    )
+
+
+ELSEWHERE = """
+import json, sys
+from transformers import AutoTokenizer, pipeline
+import torch
+torch.set_num_threads(1)
+folder, texts, results = sys.argv[1], json.loads(sys.argv[2]), {}
+for trust in (False, True):
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=trust)
+    fill = pipeline("fill-mask", model=folder, tokenizer=tokenizer, top_k=2)
+    classify = pipeline("text-classification", model=folder, tokenizer=tokenizer, function_to_apply="none")
+    results[trust] = [type(tokenizer).__name__, tokenizer(texts)["input_ids"]]
+    results[trust] += [fill("ACGTACG[MASK]GTTAC"), len(classify(texts[:3])), tokenizer.decode(tokenizer("ACGTT")["input_ids"])]
+assert "tokenization_kmer" not in sys.modules
+print(json.dumps(results))
+"""
+
+
+def test_another_process_elsewhere_loads_the_folder(saved_folder: Path, tmp_path: Path) -> None:
+    """Without the repository on its path, with and without trust_remote_code, and in pipelines."""
+    texts = ["ACGTACGT", "acgnACGT", "AC", "ACGTA[MASK]ACG"]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", ELSEWHERE, str(saved_folder), json.dumps(texts)]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    stock, ours = json.loads(run.stdout.strip().splitlines()[-1]).values()
+    assert ours[0] == "KmerTokenizer" and stock[0] != "KmerTokenizer"
+    assert ours[1] == stock[1] == KmerTokenizer(k=3)(texts)["input_ids"]
+    for one, other in zip(ours[2], stock[2], strict=True):
+        assert one["token"] == other["token"] and one["score"] == pytest.approx(other["score"], rel=1e-5)
+    assert ours[3] == stock[3] == 3
+    assert ours[4] == stock[4] == "[CLS] ACGTT [SEP]"
+
+
+def test_pickle(tokenizer: KmerTokenizer) -> None:
+    assert pickle.loads(pickle.dumps(tokenizer))("ACGTACG") == tokenizer("ACGTACG")
+
+
+def test_examples_in_docstrings() -> None:
+    result = doctest.testmod(tokenization_kmer)
+    assert result.attempted >= 2 and not result.failed
