@@ -8,9 +8,11 @@ Writes metrics.json, predicted_against_measured.png (one per output) and, with -
     python run_evaluate.py --predictions_file predictions.tsv --run_dir model --unit "log2 bin" --output_dir evaluation
 """
 
+import gzip
 import json
 import re
 import tempfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -54,7 +56,7 @@ def read_predictions(path: str) -> pd.DataFrame:
     text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
     try:
         table = pd.read_parquet(path) if source.format == "parquet" else pd.read_csv(path, sep=source.format, **text)
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, ImportError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path} is empty or not a table with a header: {error}") from None
     if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")

@@ -18,10 +18,9 @@ import numpy as np
 from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
 from transformers.hf_argparser import HfArg
 
-from kmerbert import data, models, training
+from kmerbert import data, heads, models, training
 from kmerbert.arguments import ModelArguments, RegressionDataArguments, parse, run
-from kmerbert.card import CardFacts, write_card
-from kmerbert.heads import regression_loss, rescale_outputs
+from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
 from kmerbert.predictions import write_predictions
 from kmerbert.targets import TargetScaler
@@ -51,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     checkpoint = training.start_run(training_args)
 
     tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
-    outputs = {"num_labels": len(names), "id2label": dict(enumerate(names)), "problem_type": "regression"}
-    config = models.load_config(model_args, tokenizer, **outputs)
+    outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}
+    config = models.load_config(model_args, tokenizer, num_labels=len(names), problem_type="regression", **outputs)
     with training_args.main_process_first(desc="reading the sequences"):
         splits = data.load_splits(data_args, tokenizer, models.max_tokens(config), names)
     measured = [f"{metric}_{name}" for metric in REGRESSION_METRICS for name in names]
@@ -61,15 +60,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     splits = {split: rows.with_targets(scaler.transform(rows.labels)) for split, rows in splits.items()}
 
     model = models.load_model(AutoModelForSequenceClassification, model_args, config)
+    heads.output_layer(model)  # a model that could not be rescaled at the end is refused now
     if getattr(config, "outputs_in_label_units", False):  # a fine-tuned checkpoint: back to standardised outputs
-        rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
-    facts = data.describe(splits["train"]) | {"code_version": training.code_version(Path(__file__).parent)}
+        heads.rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
+    facts = data.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": data_args.label_unit}
     model.config.update(facts | units | {"outputs_in_label_units": False})
 
     def compute_metrics(found: EvalPrediction) -> dict[str, float]:
         predictions, labels = scaler.invert(found.predictions), scaler.invert(found.label_ids)
-        training.warn_if_collapsed(prediction_spread(predictions, labels), names)
+        heads.warn_if_collapsed(prediction_spread(predictions, labels), names)
         return regression_metrics(predictions, labels, names)
 
     trainer = Trainer(
@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
-        compute_loss_func=regression_loss,
+        compute_loss_func=heads.regression_loss,
         preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
         compute_metrics=compute_metrics,
         callbacks=training.callbacks(training_args),
@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             path = Path(training_args.output_dir) / f"{split}_predictions.tsv"
             write_predictions(path, ids, sequences, scaler.invert(found.predictions), splits[split].labels, names)
 
-    rescale_outputs(model, scaler.scale, scaler.mean)
+    heads.rescale_outputs(model, scaler.scale, scaler.mean)
     model.config.update({"outputs_in_label_units": True})
     unit = f" ({data_args.label_unit})" if data_args.label_unit else ""
     card = CardFacts(
@@ -106,8 +106,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         summary=f"Predicts {', '.join(names)}{unit} from DNA, read as {tokenizer.k}-mers (stride {tokenizer.stride}). The "
         "outputs are in the unit of the measured values.",
         usage=USAGE,
-        metrics=training.chosen(metrics, REGRESSION_METRICS),
-        settings=training.settings(training_args, model),
+        metrics=chosen(metrics, REGRESSION_METRICS),
+        settings=settings(training_args, model),
         base_model=model_args.model_name_or_path,
     )
     training.finish_run(trainer, lambda folder, repository: write_card(folder, repository, card, model.config))

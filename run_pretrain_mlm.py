@@ -17,7 +17,7 @@ from transformers.hf_argparser import HfArg
 
 from kmerbert import data, masking, models, training
 from kmerbert.arguments import ModelArguments, PretrainingDataArguments, parse, run
-from kmerbert.card import CardFacts, write_card
+from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.heads import masked_lm_loss
 from tokenization_kmer import KmerTokenizer
 
@@ -58,9 +58,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with training_args.main_process_first(desc="reading the sequences"):
         splits = data.load_splits(data_args, tokenizer, models.max_tokens(config))
     training.check_validation(training_args, len(splits.get("validation", ())), METRICS)
+    facts = data.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
+    collator.check_length(facts["sequence_length"][1])
 
     model = models.load_model(AutoModelForMaskedLM, model_args, config)
-    facts = data.describe(splits["train"]) | {"code_version": training.code_version(Path(__file__).parent)}
     model.config.update(facts)
     trainer = Trainer(
         model,
@@ -87,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         summary=f"A masked language model of DNA over {tokenizer.k}-mers (stride {tokenizer.stride}). It reads plain DNA "
         f"and guesses what is hidden. Masking: {data_args.masking}.",
         usage=USAGE,
-        metrics=training.chosen(metrics, METRICS),
-        settings=training.settings(training_args, model),
+        metrics=chosen(metrics, METRICS),
+        settings=settings(training_args, model),
         base_model=model_args.model_name_or_path,
     )
     training.finish_run(trainer, lambda folder, repository: write_card(folder, repository, card, model.config))

@@ -26,7 +26,6 @@ OLD_FLAGS = {
     for flags, advice in (
         ("block_size", "--max_seq_length (in tokens) or --window_length (in bases)"),
         ("do_lower_case", "nothing: lower and upper case are read alike"),
-        ("do_regression", "nothing: this script always fits numbers"),
         ("fp16_backend torch_dtype", "--bf16"),
         ("group_by_length pad_to_max_length", "nothing: batches are padded to their own longest sequence"),
         ("hub_token", "nothing, it would be saved and uploaded: set HF_TOKEN, or run `hf auth login`"),
@@ -36,14 +35,12 @@ OLD_FLAGS = {
         ("lr", "--learning_rate"),
         ("logging_dir", "the environment variable TENSORBOARD_LOGGING_DIR"),
         ("max_length", "--max_seq_length (in tokens, special tokens included)"),
-        ("metric_name", "--metric_for_best_model"),
         ("no_cuda", "--use_cpu"),
         ("num_labels", "nothing: one output per name in --label_column"),
         ("preprocessing_num_workers", "nothing: one process reads millions of rows a minute"),
         ("save_safetensors", "nothing: weights are always saved as safetensors"),
         ("text_column_name text_column_names", "--sequence_column"),
         ("tokenizer_name", "--k, --stride and --alphabet, or a checkpoint that holds its tokenizer"),
-        ("use_fast_tokenizer", "nothing: there is one tokenizer"),
         ("validation_split", "--validation_split_percentage"),
         ("warmup_ratio", "--warmup_steps 0.1 (a number below 1 is a share of all steps)"),
     )
@@ -83,7 +80,7 @@ class SequenceDataArguments:
     train_split_name: str = HfArg(default="train", help="Split of the Hub dataset to train on.")
     validation_split_name: str = HfArg(default="validation", help="Split of the Hub dataset to choose on, if there.")
     test_split_name: str = HfArg(default="test", help="Split of the Hub dataset to report on, if there.")
-    sequence_column: str = HfArg(default="sequence", help="Column with the DNA.")
+    sequence_column: str = HfArg(default="sequence", help="Column with the DNA sequences.")
     id_column: str | None = HfArg(default=None, help="Column with a name for each row; names may not repeat.")
     split_column: str | None = HfArg(default=None, help="Column of --train_file: train, validation or test.")
     group_column: str | None = HfArg(default=None, help="Column (locus, gene, ...) whose rows stay on one side.")
@@ -103,6 +100,8 @@ class SequenceDataArguments:
     def __post_init__(self) -> None:
         if not self.train_file and not self.dataset_name:
             raise ValueError("no data: give --train_file (a table or FASTA file) or --dataset_name (a Hub dataset)")
+        if not self.sequence_column:
+            raise ValueError("--sequence_column is empty: name the column with the DNA")
         if self.train_file and self.dataset_name:
             raise ValueError(f"--train_file {self.train_file!r} and --dataset_name {self.dataset_name!r}: give one")
         if self.dataset_name and (self.validation_file or self.test_file or self.split_column):
@@ -117,13 +116,14 @@ class SequenceDataArguments:
         for split in ("validation", "test"):
             if getattr(self, f"{split}_rows") and (getattr(self, f"{split}_file") or self.split_column):
                 raise ValueError(f"--{split}_rows: a file or --split_column already says which these are: give one")
+        _check_counts(self, "split_seed", least=0)
         _check_counts(self, "validation_rows", "test_rows", "max_train_samples", "max_eval_samples", "max_seq_length")
 
 
-def _check_counts(arguments: Any, *names: str) -> None:
+def _check_counts(arguments: Any, *names: str, least: int = 1) -> None:
     for name in names:
-        if (value := getattr(arguments, name)) is not None and value < 1:
-            raise ValueError(f"--{name} {value}: allowed is 1 or more")
+        if (value := getattr(arguments, name)) is not None and value < least:
+            raise ValueError(f"--{name} {value}: allowed is {least} or more")
 
 
 @dataclass
@@ -194,14 +194,14 @@ class _Parser(HfArgumentParser):
             self.error(f"unexpected word {strays[0]!r}: values follow a --flag, in quotes if they have blanks")
         return found, strays
 
-    def check(self, name: str, prefix: str) -> None:
-        """Refuses a flag or key that there is not."""
+    def check(self, name: str, prefix: str, place: str = "") -> None:
+        """Refuses a flag (prefix `--`) or key of a recipe (no prefix) that there is not."""
         if name in OLD_FLAGS:
-            raise ValueError(f"{prefix}{name} is not used here: write {OLD_FLAGS[name]}")
+            raise ValueError(f"{place}{prefix}{name} is not used here: write {OLD_FLAGS[name]}")
         if name not in self.flags:
             near = difflib.get_close_matches(name, self.flags, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else "--help lists all"
-            raise ValueError(f"unknown argument {prefix}{name}: {hint}")
+            raise ValueError(f"{place}unknown argument {prefix}{name}: {hint}")
 
 
 def parse(
@@ -232,7 +232,12 @@ def parse(
                 words[position] = f"--{name[3:]}=false"
             else:
                 parser.check(name, "--")
-    *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    try:
+        *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{error.doc!r} is no JSON ({error}): write '{{\"name\": 1}}', or a mapping in a recipe"
+        ) from None
     return tuple(groups)
 
 
@@ -249,10 +254,7 @@ def _recipe_words(path: Path, parser: _Parser) -> list[str]:
         raise ValueError(f"--config {path} is no mapping: needed are lines of `flag: value`")
     words = []
     for key, value in recipe.items():
-        try:
-            parser.check("config in a recipe" if key == "config" else key, "")
-        except ValueError as error:
-            raise ValueError(f"--config {path}: {error}") from None
+        parser.check("config in a recipe" if key == "config" else key, "", f"--config {path}: ")
         if isinstance(value, list) and parser.flags[key].nargs == "+":
             words += [f"--{key}", *value]
         elif value not in ("", "~", "null"):
@@ -289,7 +291,7 @@ def run(main: Callable[[], Any]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command with --resume_from_checkpoint true goes on from the last checkpoint")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:  # ImportError: a package that only some flag needs
         if os.environ.get("KMERBERT_DEBUG"):
             raise
         if os.environ.get("LOCAL_RANK", "0") == "0":

@@ -1,7 +1,10 @@
-"""The model card: README.md of an output folder, read by people and by the Hub. Text only; knows no model."""
+"""The model card: README.md of an output folder, read by people and by the Hub. Text only; builds and runs no model."""
 
+import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,46 @@ class CardFacts:
     metrics: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Any] = field(default_factory=dict)
     base_model: str | None = None
+
+
+def chosen(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Those metrics of every split that a card shows, without the Trainer's prefixes."""
+    return {
+        split: {name: values[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in values}
+        for split, values in metrics.items()
+        for prefix in ("eval" if split == "validation" else split,)
+    }
+
+
+def settings(arguments: Any, model: Any) -> dict[str, Any]:
+    """What a reader needs to repeat the run.
+
+    Args:
+        arguments: the training arguments.
+        model: with the project's entries in its configuration.
+    """
+    config = model.config
+    return {
+        "model": f"{type(model).__name__}, {model.num_parameters() / 1e6:.2f} million parameters",
+        "k-mers": f"k = {config.kmer_k}, stride {config.kmer_stride}, alphabet {config.kmer_alphabet}",
+        "sequence length": "{} to {} bases".format(*config.sequence_length),
+        "epochs": arguments.num_train_epochs if arguments.max_steps <= 0 else f"{arguments.max_steps} steps",
+        "sequences a step": arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps,
+        "learning rate": f"{arguments.learning_rate:g}, {arguments.lr_scheduler_type.value}",
+        "seed": arguments.seed,
+        "code": config.code_version,
+        "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers")),
+    }
+
+
+def code_version(root: Path) -> str:
+    """The commit of the checkout, with `+` when files differ from it; `unknown` outside a checkout."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return found if re.fullmatch(r"[0-9a-f]+\+?", found) else "unknown"
 
 
 def write_card(folder: Path, repository: str, facts: CardFacts, config: Any) -> None:
@@ -61,11 +104,12 @@ def model_card(facts: CardFacts, repository: str, data_name: str, checksum: str)
         for split, values in facts.metrics.items()
         for metric, value in values.items()
     ]
+    base_model = facts.base_model or ""
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag=facts.task,
         # The Hub wants a repository name here; a folder of somebody's machine is nobody else's business.
-        base_model=facts.base_model if facts.base_model and facts.base_model.count("/") == 1 else None,
+        base_model=base_model if base_model.count("/") == 1 and not Path(base_model).exists() else None,
         tags=["biology", "genomics", "dna", "k-mer"],
         model_name=title,
         eval_results=results or None,

@@ -9,16 +9,17 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from datasets import load_dataset
 
 from .arguments import SequenceDataArguments
+from .rows import SPECIAL_TOKENS, Rows
 from .splits import SPLITS, components, find_duplicate, find_leak, hold_out
 from .tables import FORMATS, FileSource, HubSource, Source
-from .tokens import SPECIAL_TOKENS, Rows, TokenTable, tokenise
+from .tokens import TokenTable, tokenise
 
 logger = logging.getLogger(__name__)
 # Above this share of [UNK] k-mers somebody should look at the data; above the second one it is not DNA of this alphabet.
@@ -86,31 +87,16 @@ class TokenDataset(torch.utils.data.Dataset):
 
 def collate(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Turns a gathered batch into the model's tensors: ids and mask int64, labels float32; the rest is dropped."""
-    tensors = {
-        name: torch.from_numpy(batch[name].astype(np.int64))
-        for name in ("input_ids", "attention_mask")
-        if name in batch
-    }
+    whole = [name for name in ("input_ids", "attention_mask") if name in batch]
+    tensors = {name: torch.from_numpy(batch[name].astype(np.int64)) for name in whole}
     if "labels" in batch:
         tensors["labels"] = torch.from_numpy(batch["labels"])
     return tensors
 
 
-class KmerEncoder(Protocol):
-    """What is needed of a tokenizer."""
-
-    k: int
-    stride: int
-    pad_token_id: int
-    unk_token_id: int
-
-    def encode_ids(self, sequences: Sequence[str]) -> np.ndarray: ...
-    def n_tokens(self, n_bases: Any) -> Any: ...
-
-
 def load_splits(
     arguments: SequenceDataArguments,
-    tokenizer: KmerEncoder,
+    tokenizer: Any,
     max_tokens: int | None,
     label_columns: Sequence[str] = (),
 ) -> dict[str, TokenDataset]:
@@ -118,7 +104,7 @@ def load_splits(
 
     Args:
         arguments: which files, columns and splits.
-        tokenizer: turns DNA into ids.
+        tokenizer: needs `encode_ids`, `n_tokens`, `k`, `stride`, `alphabet`, `pad_token_id` and `unk_token_id`.
         max_tokens: tokens, special ones included, that the model can read; None for no limit.
         label_columns: names of measured columns; empty for unlabelled DNA.
 
@@ -160,7 +146,7 @@ def load_splits(
     ):
         if split in datasets:
             datasets[split] = datasets[split].first(limit)
-            _report(split, datasets[split])
+            _report(split, datasets[split], label_columns)
     return datasets
 
 
@@ -169,11 +155,7 @@ def _sources(arguments: SequenceDataArguments, label_columns: Sequence[str]) -> 
         return _hub_sources(arguments)
     label = label_columns[0] if len(label_columns) == 1 else None
     files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
-    return {
-        split: FileSource(Path(file), arguments.sequence_column, label)
-        for split, file in files.items()
-        if file is not None
-    }
+    return {split: FileSource(Path(file), arguments.sequence_column, label) for split, file in files.items() if file}
 
 
 def _hub_sources(arguments: SequenceDataArguments) -> dict[str, Source]:
@@ -185,12 +167,8 @@ def _hub_sources(arguments: SequenceDataArguments) -> dict[str, Source]:
     try:
         found = load_dataset(name, config)
     except Exception as error:  # whatever the Hub, the network or a data file does, the user needs one line
-        raise ValueError(f"--dataset_name {name!r} cannot be loaded: {error}") from None
-    wanted = {
-        "train": arguments.train_split_name,
-        "validation": arguments.validation_split_name,
-        "test": arguments.test_split_name,
-    }
+        raise ValueError(f"--dataset_name {name!r} cannot be loaded: {' '.join(str(error).split())}") from None
+    wanted = {split: getattr(arguments, f"{split}_split_name") for split in SPLITS}
     if wanted["train"] not in found:
         raise ValueError(f"{name}: no split {wanted['train']!r}; found: {sorted(found)}; name it by --train_split_name")
     return {split: HubSource(f"{name}, {own}", found[own]) for split, own in wanted.items() if own in found}
@@ -210,10 +188,17 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
             percentage = getattr(arguments, f"{split}_split_percentage")
             count = round(n_rows * percentage / 100) if count is None else count
             wanted.append(0 if split in tables else count)
-        exact = bool(arguments.validation_rows or arguments.test_rows)
-        together = components(train.keys, train.groups)
+        exact = [split for split in ("validation", "test") if getattr(arguments, f"{split}_rows")]
+        # Windows that share bases stay together as well; those of one row are of one group anyway.
+        together = components(train.keys, train.overlaps if train.groups is None else train.groups)
         codes = hold_out(together, *wanted, seed=arguments.split_seed, exact=exact)
     own = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS)}
+    for split in given.keys() - {"train"}:
+        if len(own[split]):
+            raise ValueError(
+                f"{train.place(own[split][0])} is a {split} row by --split_column {arguments.split_column}, but "
+                f"--{split}_file names others: give one"
+            )
     return own | {split: rows for split, rows in given.items() if split != "train"}
 
 
@@ -268,13 +253,13 @@ def _check_unknown(table: TokenTable) -> None:
         logger.warning("%s", words)
 
 
-def _report(split: str, dataset: TokenDataset) -> None:
-    lengths = dataset.table.lengths[dataset.rows]
-    values = ""
-    if dataset.table.labels.shape[1]:
-        labels = dataset.labels
-        means, spreads = np.nanmean(labels, axis=0), np.nanstd(labels, axis=0)
-        values = "; measured " + ", ".join(f"{m:.3g} +- {s:.3g}" for m, s in zip(means, spreads, strict=True))
+def _report(split: str, dataset: TokenDataset, label_columns: Sequence[str]) -> None:
+    """Logs what a split holds; refuses one that says nothing about an output."""
+    lengths, values = dataset.table.lengths[dataset.rows], ""
+    for name, column in zip(label_columns, dataset.labels.T, strict=True):
+        if np.isnan(column).all():
+            raise ValueError(f"{dataset.table.source.name}: no {split} row has a value in {name}")
+        values += f"; {name} {np.nanmean(column):.3g} +- {np.nanstd(column):.3g}"
     logger.info("%s: %d rows, %d to %d tokens each%s", split, len(dataset), lengths.min(), lengths.max(), values)
 
 
@@ -300,7 +285,7 @@ def read_names(dataset: TokenDataset, id_column: str | None, sequence_column: st
     source, rows = dataset.table.source, dataset.rows
     column = id_column or ("id" if source.format == "fasta" else None)
     ids, sequences, seen = [], [], 0
-    for batch in source.batches([sequence_column] + ([column] if column else [])):
+    for batch in source.batches(list(dict.fromkeys([sequence_column] + ([column] if column else [])))):
         n_rows = len(batch.columns[sequence_column])
         own = rows[(rows >= seen) & (rows < seen + n_rows)] - seen
         sequences += batch.columns[sequence_column].take(own).to_pylist()

@@ -1,15 +1,21 @@
-"""The output end of a model: losses that stay right on any number of processes, and outputs in the labels' unit.
+"""The output end of a model: losses that stay right on any number of processes, outputs in the labels' unit, alarms.
 
 Stock models average their loss over a batch, which the Trainer then multiplies by the number of processes and of
 accumulation steps. The losses here divide the summed loss by the number of items in the whole global batch instead.
 """
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+logger = logging.getLogger(__name__)
+# Predictions whose spread is below this share of the labels' spread say the same about every sequence.
+COLLAPSED = 0.05
 IGNORED = -100  # a label that is missing or not to be guessed; the Trainer counts the others
 
 
@@ -82,3 +88,21 @@ def rescale_outputs(model: PreTrainedModel, factor: list[float], shift: list[flo
     offset = torch.tensor(shift, dtype=torch.float64, device=layer.weight.device)
     layer.weight.copy_(layer.weight.double() * scale[:, None])
     layer.bias.copy_(layer.bias.double() * scale + offset)
+
+
+def warn_if_collapsed(spread: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Warns of outputs that say the same about every sequence, and returns their names.
+
+    Args:
+        spread: float array (outputs,), standard deviation of the predictions over that of the labels.
+        names: of the outputs.
+    """
+    collapsed = [name for name, ratio in zip(names, spread, strict=True) if ratio < COLLAPSED]
+    for name in collapsed:
+        logger.warning(
+            "%s: predictions hardly differ between sequences (their spread is below %.0f %% of the labels'). Normal in the "
+            "first evaluations; later, try another --learning_rate, more epochs, or look at the labels",
+            name,
+            100 * COLLAPSED,
+        )
+    return collapsed

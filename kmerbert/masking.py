@@ -78,6 +78,7 @@ class Masking:
         self.mask_id, self.n_ids = tokenizer.mask_token_id, len(tokenizer)
         self.n_special = max(tokenizer.all_special_ids) + 1
         self.region, self.seed = parse_region(region), seed
+        self.region_text, self.shortest_region = region, 1
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Masks a batch.
@@ -107,6 +108,15 @@ class Masking:
         start, end = np.array(bounds)[:, 0], np.array(bounds)[:, 1]
         positions = np.arange(n_bases)
         return (positions >= start[:, None]) & (positions < end[:, None])
+
+    def check_length(self, n_bases: int) -> None:
+        """Raises ValueError for a region in which sequences of `n_bases` bases have nothing to hide."""
+        start, end, _ = self.region.indices(n_bases)
+        if end - start < self.shortest_region:
+            raise ValueError(
+                f"--mask_region {self.region_text!r}: nothing can be hidden there in sequences of {n_bases} bases; needed "
+                f"are {self.shortest_region} or more of their bases"
+            )
 
     def mask(self, ids: np.ndarray, n_kmers: np.ndarray, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         raise NotImplementedError
@@ -172,7 +182,7 @@ class DnabertMasking(Masking):
         self, tokenizer: KmerVocabulary, probability: float = 0.025, region: str | None = None, seed: int = 0
     ) -> None:
         super().__init__(tokenizer, region, seed)
-        self.probability = probability
+        self.probability, self.shortest_region = probability, self.k
         # k = 6: two tokens before the centre and three after it; k = 3: one and one.
         self.before, self.after = (self.k - 1) // 2, self.k // 2
 

@@ -7,10 +7,12 @@ fits together, and says what does not.
 import json
 import logging
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from huggingface_hub.errors import HfHubHTTPError
+from safetensors import SafetensorError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
 
@@ -18,6 +20,11 @@ from .arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
 KMER_SETTINGS = ("k", "stride", "alphabet")
+# What libraries raise when a checkpoint or a setting is wrong; the user needs one line.
+REFUSALS = (
+    *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    *(SafetensorError, UnpicklingError),
+)
 
 
 def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
@@ -35,7 +42,10 @@ def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
     if arguments.model_name_or_path:
         _checkpoint_file(arguments, "config.json", needed=True)
         path = _checkpoint_file(arguments, "tokenizer_config.json", needed=False)
-        settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        try:
+            settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
+        except ValueError as error:
+            raise ValueError(f"{path} is not JSON: {_line(error)}") from None
         saved = {name: settings[name] for name in KMER_SETTINGS if name in settings}
     for name in asked.keys() & saved.keys():
         if asked[name] != saved[name]:
@@ -44,6 +54,11 @@ def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
                 f"{saved[name]}; leave the flag out, or train from scratch without --model_name_or_path"
             )
     return tokenizer_class(**saved | asked)
+
+
+def _line(error: Exception) -> str:
+    """The beginning of a library's message, in one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _checkpoint_file(arguments: ModelArguments, name: str, needed: bool) -> str | None:
@@ -55,7 +70,11 @@ def _checkpoint_file(arguments: ModelArguments, name: str, needed: bool) -> str 
     try:
         path = cached_file(folder, name, revision=arguments.model_revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, HfHubHTTPError, ValueError) as error:
-        raise ValueError(f"--model_name_or_path {folder}: no such folder, and not on the Hub ({error})") from None
+        raise ValueError(
+            f"--model_name_or_path {folder}: no such folder, and not on the Hub ({_line(error)})"
+        ) from None
+    if path is None and needed and not Path(folder).is_dir():
+        raise ValueError(f"--model_name_or_path {folder}: no such folder, and not on the Hub (no {name} found there)")
     if path is None and needed:
         raise ValueError(f"--model_name_or_path {folder} holds no {name}: give the output folder of a training run")
     return path
@@ -73,27 +92,46 @@ def load_config(arguments: ModelArguments, tokenizer: Any, **settings: Any) -> P
         ValueError: for an unknown architecture or setting, or a checkpoint with another vocabulary.
     """
     if arguments.model_name_or_path:
-        config = AutoConfig.from_pretrained(arguments.model_name_or_path, revision=arguments.model_revision, **settings)
-        if config.vocab_size != len(tokenizer):
+        place = f"--model_name_or_path {arguments.model_name_or_path}"
+        try:
+            config = AutoConfig.from_pretrained(
+                arguments.model_name_or_path, revision=arguments.model_revision, **settings
+            )
+        except REFUSALS as error:
+            raise ValueError(f"{place}: its config.json cannot be used: {_line(error)}") from None
+        if (n_ids := getattr(config, "vocab_size", None)) != len(tokenizer):
             raise ValueError(
-                f"--model_name_or_path {arguments.model_name_or_path} has {config.vocab_size} token ids, but k = "
-                f"{tokenizer.k} over {tokenizer.alphabet} has {len(tokenizer)}: give the --k and --alphabet it was trained with"
+                f"{place} has {n_ids} token ids, but k = {tokenizer.k} over {tokenizer.alphabet} has {len(tokenizer)}: "
+                "give the --k and --alphabet it was trained with"
             )
     else:
         if arguments.model_type not in CONFIG_MAPPING:
             raise ValueError(
                 f"--model_type {arguments.model_type!r} is no architecture: bert, modernbert, roberta, ..."
             )
-        config = CONFIG_MAPPING[arguments.model_type](vocab_size=len(tokenizer), **settings)
+        config_class = CONFIG_MAPPING[arguments.model_type]
         if arguments.config_overrides:
-            try:
-                config.update_from_string(arguments.config_overrides.replace(" ", ""))
-            except ValueError as error:
-                raise ValueError(f"--config_overrides {arguments.config_overrides!r}: {error}") from None
+            settings |= _overrides(config_class(), arguments.config_overrides)
+        config = config_class(**{"vocab_size": len(tokenizer)} | settings)
+        if config.vocab_size != len(tokenizer):
+            raise ValueError("--config_overrides vocab_size: leave it out, --k and --alphabet say how many there are")
+    if config.is_encoder_decoder:
+        raise ValueError(f"{config.model_type} models are encoder-decoders: take one that only encodes, such as bert")
     ids = {"pad_token_id": tokenizer.pad_token_id, "cls_token_id": tokenizer.cls_token_id}
     ids |= {"sep_token_id": tokenizer.sep_token_id, "bos_token_id": None, "eos_token_id": None}
     config.update(ids | {f"kmer_{name}": getattr(tokenizer, name) for name in KMER_SETTINGS})
     return config
+
+
+def _overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
+    """Reads `key=value,...` with the types of the defaults; given to the constructor, since some settings follow from
+    others (ModernBERT's kinds of layers from their number)."""
+    text = text.replace(" ", "")
+    try:
+        defaults.update_from_string(text)
+    except REFUSALS as error:
+        raise ValueError(f"--config_overrides {text!r}: {_line(error)}") from None
+    return {key: getattr(defaults, key) for key in (part.split("=")[0] for part in text.split(","))}
 
 
 def max_tokens(config: PretrainedConfig) -> int | None:
@@ -116,7 +154,11 @@ def load_model(auto_class: Any, arguments: ModelArguments, config: PretrainedCon
         ValueError: when the weights cannot be read, or are not those of this architecture.
     """
     if not arguments.model_name_or_path:
-        model = auto_class.from_config(config)
+        try:
+            model = auto_class.from_config(config)
+        except REFUSALS as error:
+            asked = f"--model_type {arguments.model_type} --config_overrides {arguments.config_overrides}"
+            raise ValueError(f"{asked}: no such model can be built: {_line(error)}") from None
         logger.info("%s from scratch, %.1f million parameters", type(model).__name__, model.num_parameters() / 1e6)
         return model
     try:
@@ -127,9 +169,9 @@ def load_model(auto_class: Any, arguments: ModelArguments, config: PretrainedCon
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except REFUSALS as error:
         raise ValueError(
-            f"--model_name_or_path {arguments.model_name_or_path}: the weights cannot be loaded: {str(error)[:300]}"
+            f"--model_name_or_path {arguments.model_name_or_path}: the weights cannot be loaded: {_line(error)}"
         ) from None
     prefix = f"{model.base_model_prefix}."
     new = sorted(report["missing_keys"])

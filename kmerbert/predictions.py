@@ -1,7 +1,6 @@
 """The table of predictions that scripts and other people's programs exchange. Knows no model."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +36,9 @@ def write_predictions(
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file that is never seen half-written."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

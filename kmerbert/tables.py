@@ -3,9 +3,12 @@
 Reads what is there and says where it is; judges neither sequences nor splits. Memory does not grow with the file.
 """
 
+import csv
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,10 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet
 
-from .sequences import BAD, CANONICAL, FastaRecord, read_fasta
+from .sequences import BAD, CANONICAL, read_fasta
 
 FORMATS = {
     ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".csv": ",", ".jsonl": "json", ".ndjson": "json", ".json": "json",
@@ -27,13 +29,14 @@ FORMATS = {
 COMPRESSIONS = (".gz", ".zst", ".bz2")
 MISSING = ("", "NA", "N/A", "na", "nan", "NaN", "NAN", "null", "None")
 BATCH_ROWS = 10_000
+BLOCK_BYTES = 1 << 22  # text tables are read in such pieces; a line can't be longer
 
 
 class Batch(NamedTuple):
-    """Some rows: their columns, and the number of the first one in its file (1-based line, record or row)."""
+    """Some rows: their columns, and their places in the file: int64 array, 1-based numbers of lines or rows."""
 
     columns: dict[str, pa.Array]
-    first: int
+    numbers: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,16 @@ class FileSource:
         >>> FileSource(Path("a.tsv")).place(3)
         'a.tsv, line 3'
         """
-        noun = {"parquet": "row", "json": "record"}.get(self.format, "line")
-        return f"{self.path}, {noun} {number}"
+        return f"{self.path}, {'row' if self.format == 'parquet' else 'line'} {number}"
+
+    def check(self) -> None:
+        """Raises ValueError for a file that is not there, is a folder, holds nothing, or has an unknown ending."""
+        if self.path.is_dir():
+            raise ValueError(f"{self.path} is a folder: name a file in it, or give it as --dataset_name")
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: no such file")
+        if self.format and self.path.stat().st_size == 0:
+            raise ValueError(f"{self.path}: the file is empty")
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns.
@@ -85,60 +96,59 @@ class FileSource:
         Raises:
             ValueError: for a file that is missing, empty, no text, cut off, not of its format, or lacks a column.
         """
-        if not self.path.is_file():
-            raise ValueError(f"{self.path}: no such file")
-        if self.path.stat().st_size == 0:
-            raise ValueError(f"{self.path}: the file is empty")
+        self.check()
         reader = {"json": self._read_json, "parquet": self._read_parquet, "fasta": self._read_fasta}
         try:
             yield from reader.get(self.format, self._read_text)(list(columns))
         except UnicodeDecodeError as error:
             raise ValueError(f"{self.path}: not a text file ({error.reason} at byte {error.start})") from None
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{self.path}: cannot be read: {error}") from None
+        except (pa.ArrowException, OSError) as error:
+            hint = ": is it whole, and what its name says?"
+            if "block size" in str(error):
+                hint = f": a line is longer than {BLOCK_BYTES >> 20} million letters; write long sequences as FASTA"
+            raise ValueError(f"{self.path}: cannot be read ({' '.join(str(error).split())}){hint}") from None
 
     def _open(self) -> pa.NativeFile:
-        return pa.input_stream(str(self.path), compression="detect")
+        compression = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}.get(self.path.suffix.lower())
+        return pa.input_stream(str(self.path), compression=compression)
 
     def _read_text(self, columns: list[str]) -> Iterator[Batch]:
         with io.TextIOWrapper(self._open(), encoding="utf-8-sig") as text:
-            first_line = text.readline(1 << 20).rstrip("\r\n")
+            first_line = text.readline(BLOCK_BYTES).rstrip("\r\n")
         if "\0" in first_line:
             raise ValueError(f"{self.path}: not a text file (it holds zero bytes)")
-        names = first_line.split(self.format)
-        if headerless := self.sequence_column not in names and self._looks_like_a_row(names):
+        is_quoted = self.format == "," and '"' in first_line
+        names = next(csv.reader([first_line])) if is_quoted else first_line.split(self.format)
+        headerless = self.sequence_column not in names and self._looks_like_a_row(names)
+        if headerless:
             names = [self.sequence_column, self.headerless_label or "value"][: len(names)]
-        if not headerless and self.format == ",":
-            names = [name.strip('"') for name in names]
         self._check_columns(columns, names, first_line)
-        rejected: list[Any] = []
-        batches = pyarrow.csv.open_csv(
-            self._open(),
-            pyarrow.csv.ReadOptions(column_names=names, skip_rows=0 if headerless else 1, use_threads=False),
-            pyarrow.csv.ParseOptions(
-                delimiter=self.format,
-                quote_char='"' if self.format == "," else False,
-                ignore_empty_lines=False,
-                invalid_row_handler=lambda row: (rejected.append(row), "error")[1],
-            ),
-            pyarrow.csv.ConvertOptions(
-                include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-            ),
-        )
+        rejected: list[pyarrow.csv.InvalidRow] = []
         first = 1 if headerless else 2
         try:
-            for batch in batches:
-                yield Batch(dict(zip(columns, batch.columns, strict=True)), first)
-                first += batch.num_rows
+            for batch in pyarrow.csv.open_csv(
+                self._open(),
+                pyarrow.csv.ReadOptions(
+                    column_names=names, skip_rows=first - 1, use_threads=False, block_size=BLOCK_BYTES
+                ),
+                pyarrow.csv.ParseOptions(
+                    delimiter=self.format,
+                    quote_char='"' if self.format == "," else False,
+                    ignore_empty_lines=False,
+                    invalid_row_handler=lambda row: (rejected.append(row), "error")[1],
+                ),
+                pyarrow.csv.ConvertOptions(
+                    include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
+                ),
+            ):
+                found = dict(zip(columns, batch.columns, strict=True))
+                yield Batch(found, np.arange(first, first := first + batch.num_rows))
         except pa.ArrowInvalid:
             if not rejected:
                 raise
             row = rejected[0]
-            where = f"line {row.number}" if row.number else f"after line {first}"
-            raise ValueError(
-                f"{self.path}, {where}: {row.actual_columns} columns, but {row.expected_columns} in the first line: "
-                f"{row.text[:60]!r}"
-            ) from None
+            found = f"{row.actual_columns} columns, but {row.expected_columns} in the first line: {row.text[:60]!r}"
+            raise ValueError(f"{self.place(row.number)}: {found}") from None
 
     @staticmethod
     def _looks_like_a_row(fields: list[str]) -> bool:
@@ -147,11 +157,9 @@ class FileSource:
         return is_dna and (len(fields) == 1 or (len(fields) == 2 and _is_number(fields[1])))
 
     def _check_columns(self, needed: list[str], found: list[str], first_line: str = "") -> None:
-        missing = [name for name in needed if name not in found]
-        repeated = [name for name in needed if found.count(name) > 1]
-        if repeated:
+        if repeated := [name for name in needed if found.count(name) > 1]:
             raise ValueError(f"{self.path}: the column {repeated[0]!r} stands twice in the header")
-        if not missing:
+        if not (missing := [name for name in needed if name not in found]):
             return
         hint = "name them by --sequence_column, --label_column, ..."
         for delimiter, ending in (("\t", ".tsv"), (",", ".csv"), (";", ".csv, with commas")):
@@ -161,39 +169,41 @@ class FileSource:
         raise ValueError(f"{self.path}: no column {missing[0]!r}; columns found: {shown}; {hint}")
 
     def _read_json(self, columns: list[str]) -> Iterator[Batch]:
-        first = 1
-        for batch in pyarrow.json.open_json(self._open()):
-            self._check_columns(columns, batch.schema.names)
-            yield Batch({name: batch.column(name) for name in columns}, first)
-            first += batch.num_rows
+        with io.TextIOWrapper(self._open(), encoding="utf-8-sig") as text:
+            for lines in _batched(enumerate(text, 1)):
+                records = [self._record(number, line) for number, line in lines]
+                if lines[0][0] == 1:
+                    self._check_columns(columns, list(records[0]))
+                found = {name: _column([record.get(name) for record in records]) for name in columns}
+                yield Batch(found, np.array([number for number, _ in lines]))
+
+    def _record(self, number: int, line: str) -> dict[str, Any]:
+        with suppress(ValueError, RecursionError):
+            if isinstance(record := json.loads(line), dict):
+                return record
+        raise ValueError(f'{self.place(number)}: {line.strip()[:40]!r}: needed is one {{"column": value, ...}} a line')
 
     def _read_parquet(self, columns: list[str]) -> Iterator[Batch]:
-        file = pyarrow.parquet.ParquetFile(self.path, memory_map=True)
+        is_packed = self.path.suffix.lower() in COMPRESSIONS
+        file = pyarrow.parquet.ParquetFile(pa.BufferReader(self._open().read()) if is_packed else self.path)
         self._check_columns(columns, file.schema_arrow.names)
         first = 1
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
-            yield Batch({name: batch.column(name) for name in columns}, first)
-            first += batch.num_rows
+            found = {name: batch.column(name) for name in columns}
+            yield Batch(found, np.arange(first, first := first + batch.num_rows))
 
     def _read_fasta(self, columns: list[str]) -> Iterator[Batch]:
-        extra = [name for name in columns if name not in (self.sequence_column, "id", "line")]
-        if extra:
+        if extra := [name for name in columns if name not in (self.sequence_column, "id")]:
             raise ValueError(f"{self.path}: a FASTA file has no column {extra[0]!r}: use a table (.tsv, .csv, ...)")
-        records, bases = [], 0
-        with io.TextIOWrapper(self._open(), encoding="utf-8") as text:
-            for record in read_fasta(text):
-                records.append(record)
-                bases += len(record.sequence)
-                if len(records) == BATCH_ROWS or bases > 1 << 24:
-                    yield self._fasta_batch(records)
-                    records, bases = [], 0
-        if records:
-            yield self._fasta_batch(records)
-
-    def _fasta_batch(self, records: list[FastaRecord]) -> Batch:
-        ids, sequences, lines = (pa.array(values) for values in zip(*records, strict=True))
-        found = {self.sequence_column: sequences, "id": ids, "line": lines}
-        return Batch(found, records[0].line)
+        with io.TextIOWrapper(self._open(), encoding="utf-8-sig") as text:
+            try:
+                for records in _batched(read_fasta(text)):
+                    ids, sequences, lines = zip(*records, strict=True)
+                    yield Batch({self.sequence_column: pa.array(sequences), "id": pa.array(ids)}, np.array(lines))
+            except UnicodeDecodeError:
+                raise
+            except ValueError as error:
+                raise ValueError(f"{self.path}, {error}") from None
 
 
 @dataclass(frozen=True)
@@ -215,16 +225,35 @@ class HubSource:
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns; ValueError for one that is missing."""
-        missing = [name for name in columns if name not in self.dataset.column_names]
-        if missing:
+        if missing := [name for name in columns if name not in self.dataset.column_names]:
             raise ValueError(f"{self.name}: no column {missing[0]!r}; columns found: {self.dataset.column_names}")
-        first = 1
-        for table in self.dataset.with_format("arrow").iter(BATCH_ROWS):
-            yield Batch({name: table.column(name).combine_chunks() for name in columns}, first)
-            first += table.num_rows
+        for batch, table in enumerate(self.dataset.with_format("arrow").iter(BATCH_ROWS)):
+            found = {name: table.column(name).combine_chunks() for name in columns}
+            yield Batch(found, 1 + batch * BATCH_ROWS + np.arange(table.num_rows))
 
 
 Source = FileSource | HubSource
+
+
+def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """Lists of items, few enough to be handled at once; every item is a tuple with its text in the second place."""
+    taken, letters = [], 0
+    for item in items:
+        taken.append(item)
+        letters += len(item[1])
+        if len(taken) == BATCH_ROWS or letters > 4 * BLOCK_BYTES:
+            yield taken
+            taken, letters = [], 0
+    if taken:
+        yield taken
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """An Arrow column of values from JSON; text where they are of several kinds."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return pa.array([None if value is None else str(value) for value in values])
 
 
 def _is_number(text: str) -> bool:
@@ -247,7 +276,7 @@ def to_numbers(values: pa.Array, source: Source, first: int, column: str) -> np.
         float64 array (n,); NaN where the value is missing (empty, NA, NaN, null).
 
     Raises:
-        ValueError: for text or an infinite number, with its row.
+        ValueError: for text, or a number that float32 cannot hold, with its row.
     """
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = pc.ascii_trim_whitespace(values)
@@ -262,8 +291,9 @@ def to_numbers(values: pa.Array, source: Source, first: int, column: str) -> np.
                     f"{source.place(first + row)}: {column} is {str(value)[:40]!r}: allowed are numbers{hint}"
                 ) from None
         numbers = np.array([np.nan if value is None else float(value) for value in values.to_pylist()])
-    infinite = np.flatnonzero(np.isinf(numbers))
-    if len(infinite):
-        row = int(infinite[0])
-        raise ValueError(f"{source.place(first + row)}: {column} is {numbers[row]}: allowed are finite numbers")
+    if (infinite := np.abs(numbers) > np.finfo(np.float32).max).any():
+        row = int(infinite.argmax())
+        raise ValueError(
+            f"{source.place(first + row)}: {column} is {numbers[row]}: allowed are finite numbers (float32)"
+        )
     return numbers

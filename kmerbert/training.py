@@ -5,32 +5,22 @@ Is handed a Trainer and facts; knows neither data nor models.
 
 import logging
 import os
-import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import transformers
 from huggingface_hub import HfApi
-from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedModel,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
+from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.hf_argparser import HfArg
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
 logger = logging.getLogger(__name__)
+PLATEAU = "reduce_lr_on_plateau"
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
 # What a run writes into its folder; --overwrite_output_dir removes these and nothing else.
 RUN_FILES = (
@@ -38,8 +28,9 @@ RUN_FILES = (
     "model-*.safetensors", "model.safetensors.index.json", "README.md", "tokenization_kmer.py", "tokenizer.json",
     "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "*_predictions.tsv",
 )  # fmt: skip
-# Predictions whose spread is below this share of the labels' spread say the same about every sequence.
-COLLAPSED = 0.05
+# Some of them stand in every folder of a run; without, files of the same names are somebody else's.
+RUN_MARKS = ("checkpoint-*", "trainer_state.json", "training_args.bin")
+NOT_PUSHED = ("checkpoint-*", "runs/*", "training_args.bin", "*_predictions.tsv")
 
 
 @dataclass
@@ -70,20 +61,38 @@ class KmerTrainingArguments(TrainingArguments):
         default=False, help="Whether every step searches for parameters without gradient; no model here has any."
     )
     remove_unused_columns: bool | None = HfArg(default=False, help="Must stay false: batches come as whole arrays.")
-    hub_strategy: str = HfArg(default="end", help="When to push: end, every_save, checkpoint or all_checkpoints.")
+    hub_strategy: str = HfArg(default="end", help="Must stay end: only the finished model goes to the Hub.")
+
+    def _refusals(self) -> tuple[tuple[bool, str], ...]:
+        """What cannot be, and what to say about it."""
+        is_blind = self.eval_strategy == "no"
+        patience, needs = self.early_stopping_patience, "needs evaluations: --eval_strategy epoch or steps"
+        return (
+            (not self.output_dir, "--output_dir is missing: name a new folder for the results"),
+            (bool(self.hub_token), "--hub_token would be saved and uploaded: set HF_TOKEN, or run `hf auth login`"),
+            (self.hub_strategy != "end", f"--hub_strategy {self.hub_strategy}: allowed is end, the finished model"),
+            (not self.do_train, "--do_train false: this script trains; leave the flag out"),
+            (self.remove_unused_columns, "--remove_unused_columns true: batches here are whole arrays; leave it out"),
+            (self.gradient_accumulation_steps < 1, "--gradient_accumulation_steps: allowed is 1 or more"),
+            (self.eval_accumulation_steps == 0, "--eval_accumulation_steps 0: allowed is 1 or more"),
+            (self.metric_for_best_model == "", "--metric_for_best_model is empty: name a metric or leave the flag out"),
+            (self.prediction_loss_only, "--prediction_loss_only true: the metrics need predictions; leave it out"),
+            (self.label_names is not None, "--label_names: the labels are those of --label_column; leave it out"),
+            (self.dataloader_persistent_workers, "--dataloader_persistent_workers true: masks would never change"),
+            (patience is not None and patience < 1, f"--early_stopping_patience {patience}: allowed is 1 or more"),
+            (is_blind and bool(patience), f"--early_stopping_patience {needs}"),
+            (is_blind and self.lr_scheduler_type == PLATEAU, f"--lr_scheduler_type {PLATEAU} {needs}"),
+            (
+                not is_blind and self.load_best_model_at_end and self.save_strategy == "no",
+                "--save_strategy no keeps no best checkpoint to end with: add --load_best_model_at_end false",
+            ),
+        )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if not self.output_dir:
-            raise ValueError("--output_dir is missing: name a new folder for the results")
-        if self.hub_token:
-            raise ValueError("--hub_token would be saved and uploaded: set HF_TOKEN, or run `hf auth login`")
-        if not self.do_train:
-            raise ValueError("--do_train false: this script trains; leave the flag out")
-        if self.remove_unused_columns:
-            raise ValueError("--remove_unused_columns true: batches here are whole arrays; leave the flag out")
+        for is_wrong, message in self._refusals():
+            if is_wrong:
+                raise ValueError(message)
         if self.eval_strategy == "no":
-            if self.early_stopping_patience:
-                raise ValueError("--early_stopping_patience needs evaluations: --eval_strategy epoch or steps")
             self.load_best_model_at_end = False
         elif self.load_best_model_at_end and self.save_strategy in ("epoch", "steps"):
             # The best checkpoint can only be one that was saved when it was evaluated.
@@ -95,7 +104,7 @@ class KmerTrainingArguments(TrainingArguments):
         metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
         self.greater_is_better = not metric.startswith(LOWER_IS_BETTER)
         super().__post_init__()
-        if self.lr_scheduler_type == "reduce_lr_on_plateau":
+        if self.lr_scheduler_type == PLATEAU:
             # The Trainer leaves torch's default, `min`, which would cut the rate whenever a correlation rises.
             self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min"} | (
                 self.lr_scheduler_kwargs or {}
@@ -169,9 +178,14 @@ def _claim(folder: Path, overwrite: bool, checkpoint: str | None) -> None:
     if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
         return
     if overwrite:
-        for pattern in RUN_FILES:
-            for path in folder.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        found = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
+        if found and not any(path.match(mark) for path in found for mark in RUN_MARKS):
+            raise ValueError(
+                f"--overwrite_output_dir: {folder} holds {found[0].name}, but no run ({', '.join(RUN_MARKS)}): nothing was "
+                "deleted; name another folder"
+            )
+        for path in found:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif found := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
         raise ValueError(
             f"--output_dir {folder} is not empty (it holds {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}): name "
@@ -213,24 +227,6 @@ def callbacks(arguments: KmerTrainingArguments) -> list[TrainerCallback]:
     return [EpochClock()] + ([EarlyStoppingCallback(early_stopping_patience=stop)] if stop else [])
 
 
-def warn_if_collapsed(spread: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Warns of outputs that say the same about every sequence, and returns their names.
-
-    Args:
-        spread: float array (outputs,), standard deviation of the predictions over that of the labels.
-        names: of the outputs.
-    """
-    collapsed = [name for name, ratio in zip(names, spread, strict=True) if ratio < COLLAPSED]
-    for name in collapsed:
-        logger.warning(
-            "%s: predictions hardly differ between sequences (their spread is below %.0f %% of the labels'). Normal in the "
-            "first evaluations; later, try another --learning_rate, more epochs, or look at the labels",
-            name,
-            100 * COLLAPSED,
-        )
-    return collapsed
-
-
 def train(trainer: Trainer, checkpoint: str | None) -> None:
     """Trains and saves the training metrics and the trainer's state."""
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -245,66 +241,34 @@ def report(trainer: Trainer, split: str, metrics: dict[str, float]) -> None:
     trainer.save_metrics(split, metrics)
 
 
-def chosen(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Those metrics of every split that the card shows, without the Trainer's prefixes."""
-    return {
-        split: {name: values[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in values}
-        for split, values in metrics.items()
-        for prefix in ("eval" if split == "validation" else split,)
-    }
-
-
 def flat(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """The metrics of all splits in one dictionary, with the Trainer's prefixes."""
     return {name: value for values in metrics.values() for name, value in values.items()}
 
 
-def settings(arguments: KmerTrainingArguments, model: PreTrainedModel) -> dict[str, Any]:
-    """What a reader needs to repeat the run, for the model card."""
-    config = model.config
-    return {
-        "model": f"{type(model).__name__}, {model.num_parameters() / 1e6:.2f} million parameters",
-        "k-mers": f"k = {config.kmer_k}, stride {config.kmer_stride}, alphabet {config.kmer_alphabet}",
-        "sequence length": "{} to {} bases".format(*config.sequence_length),
-        "epochs": arguments.num_train_epochs,
-        "sequences a step": arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps,
-        "learning rate": f"{arguments.learning_rate:g}, {arguments.lr_scheduler_type.value}",
-        "seed": arguments.seed,
-        "code": config.code_version,
-        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
-    }
-
-
 def finish_run(trainer: Trainer, write_card: Callable[[Path, str], None]) -> None:
-    """Saves the model with its tokenizer, writes the card, and pushes last, when asked to.
+    """Saves the model with its tokenizer, writes the card, pushes last, when asked to, and parts from other processes.
 
     Args:
         trainer: with the final weights.
         write_card: writes README.md into a folder, given the name under which the model is loaded.
     """
-    arguments = trainer.args
-    trainer.save_model()
-    if not trainer.is_world_process_zero():
-        return
-    folder = Path(arguments.output_dir)
-    write_card(folder, trainer.hub_model_id if arguments.push_to_hub else folder.name)
-    logger.info("model, metrics and card: %s", folder)
-    if arguments.push_to_hub:
-        # Not Trainer.push_to_hub: it would replace the card and upload the pickled arguments.
-        HfApi().upload_folder(
-            repo_id=trainer.hub_model_id,
-            folder_path=folder,
-            commit_message="End of training",
-            ignore_patterns=["_*", "checkpoint-*", "training_args.bin", "runs/*"],
-        )
-        logger.info("pushed to %s", trainer.hub_model_id)
-
-
-def code_version(root: Path) -> str:
-    """The commit of the checkout, with `+` when files differ from it; `unknown` outside a checkout."""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-    return found if re.fullmatch(r"[0-9a-f]+\+?", found) else "unknown"
+    arguments, folder = trainer.args, Path(trainer.args.output_dir)
+    # A call that is not internal would push at once: without our card, and with the pickled arguments.
+    trainer.save_model(_internal_call=True)
+    if trainer.is_world_process_zero():
+        write_card(folder, trainer.hub_model_id if arguments.push_to_hub else folder.name)
+        logger.info("model, metrics and card: %s", folder)
+        if arguments.push_to_hub:
+            # Not Trainer.push_to_hub: it would replace the card, too.
+            HfApi().upload_folder(
+                repo_id=trainer.hub_model_id,
+                folder_path=folder,
+                commit_message="End of training",
+                revision=arguments.hub_revision,
+                allow_patterns=list(RUN_FILES),
+                ignore_patterns=list(NOT_PUSHED),
+            )
+            logger.info("pushed to %s", trainer.hub_model_id)
+    # Without it a process may abort as it exits, and the launcher would then kill the one that still saves or pushes.
+    trainer.end()

@@ -26,8 +26,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 LEVELS = {
     0: {"arguments", "sequences", "targets", "metrics", "plotting", "splits", "predictions", "card", "heads"},
     1: {"tables", "masking", "training", "models"},
-    2: {"tokens"},
-    3: {"data"},
+    2: {"rows"},
+    3: {"tokens"},
+    4: {"data"},
 }
 STANDS_ALONE = {"numpy", "tokenizers", "transformers"}
 

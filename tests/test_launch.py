@@ -1,0 +1,120 @@
+"""accelerate launch: N processes compute what one does, and a launch that would go wrong is refused.
+
+The file is also the program that is launched: the scripts run one after the other in processes that imported once.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from safetensors.torch import load_file
+from tiny_runs import NETWORK, NO_DROPOUT, flags, planted, random_dna, write_table
+from transformers import Trainer
+
+ROOT = Path(__file__).parent.parent
+LAUNCH = ["--config_file", str(ROOT / "accelerate_config.yaml"), "--main_process_port=0", "--mixed_precision=no"]
+GLOBAL_BATCH = 16
+
+
+def train(folder: Path, results: Path, n_processes: int, *more: str) -> None:
+    """Runs both training scripts on the files in a folder."""
+    import run_finetune_regression
+    import run_pretrain_mlm
+
+    settings = {"per_device_train_batch_size": GLOBAL_BATCH // n_processes, "per_device_eval_batch_size": 4}
+    settings |= {"num_train_epochs": 2, "logging_steps": 1, "config_overrides": NETWORK + NO_DROPOUT}
+    labels = {"label_column": "strength,decay", "validation_file": folder / "validation.tsv"}
+    with mock.patch.object(Trainer, "end"):  # the next run needs the same group of processes
+        run_finetune_regression.main([*flags(folder / "train.tsv", results / "regression", **settings | labels), *more])
+    mlm = {"eval_strategy": "no", "validation_split_percentage": 0}
+    run_pretrain_mlm.main([*flags(folder / "dna.txt", results / "mlm", **settings | mlm), *more])
+    assert not torch.distributed.is_initialized()  # a process that is still in a group may abort when it exits
+
+
+def launched(folder: Path) -> None:
+    """What every launched process does."""
+    n_processes, rank = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK"))
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"  # as accelerate_config.yaml has it
+    try:
+        train(folder, folder / f"refused_{n_processes}", n_processes)
+    except ValueError as error:
+        (folder / f"refused_{n_processes}_{rank}.txt").write_text(str(error))
+    os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
+    train(folder, folder / str(n_processes), n_processes, "--use_cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the input files, and the results of one process in the folder `1`."""
+    folder = tmp_path_factory.mktemp("launch")
+    sequences, first = planted(np.random.default_rng(0), 85)
+    second = first + np.random.default_rng(1).normal(0, 1, 85)
+    second[10:40] = np.nan  # so that processes hold different numbers of labels
+    for name, rows in (("train.tsv", slice(64)), ("validation.tsv", slice(64, None))):  # 21: no multiple of anything
+        write_table(folder / name, sequence=sequences[rows], strength=first[rows], decay=second[rows])
+    (folder / "dna.txt").write_text("\n".join(random_dna(np.random.default_rng(2), 64)))
+    train(folder, folder / "1", 1)
+    return folder
+
+
+def log(folder: Path, key: str) -> list[float]:
+    history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
+    return [entry[key] for entry in history if key in entry]
+
+
+@pytest.mark.parametrize("n_processes", [2, 4])
+def test_processes_compute_what_one_does(n_processes: int, data: Path) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", *LAUNCH, f"--num_processes={n_processes}"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [*command, __file__, str(data)], env=environment, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    for rank in range(n_processes):
+        message = (data / f"refused_{n_processes}_{rank}.txt").read_text()
+        assert f"{n_processes} processes were launched" in message
+        assert "add --use_cpu" in message
+    assert not (data / f"refused_{n_processes}").exists()
+    assert re.search(rf"{n_processes} process\(es\) on cpu(:0)?, fp32; 16 sequences a step", ended.stderr)
+    for run, n_steps in (("regression", 8), ("mlm", 8)):
+        one, several = data / "1" / run, data / str(n_processes) / run
+        for key in ("loss", "grad_norm"):
+            assert len(log(one, key)) == n_steps
+            assert log(several, key) == pytest.approx(log(one, key), rel=1e-4), (run, key)
+        weights = load_file(several / "model.safetensors")
+        for name, weight in load_file(one / "model.safetensors").items():
+            torch.testing.assert_close(weights[name], weight, rtol=1e-3, atol=5e-5, msg=f"{run}: {name}")
+    one, several = (
+        pd.read_csv(data / name / "regression" / "validation_predictions.tsv", sep="\t")
+        for name in ("1", str(n_processes))
+    )
+    assert several[["id", "sequence"]].equals(one[["id", "sequence"]])
+    assert len(several) == 21
+    for column in one.columns[2:]:
+        assert several[column].to_numpy() == pytest.approx(one[column].to_numpy(), abs=1e-3, nan_ok=True)
+    for metric in ("eval_pearsonr", "eval_mse_decay"):
+        assert log(data / str(n_processes) / "regression", metric) == pytest.approx(
+            log(data / "1" / "regression", metric), rel=1e-3
+        )
+
+
+def test_default_launch() -> None:
+    config = load_config_from_file(str(ROOT / "accelerate_config.yaml"))
+    assert config.num_processes == 4
+    assert config.num_machines == 1
+    assert config.distributed_type == "MULTI_GPU"
+    assert config.mixed_precision == "bf16"
+    assert not config.use_cpu
+
+
+if __name__ == "__main__":
+    launched(Path(sys.argv[1]))
