@@ -83,7 +83,7 @@ def read_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
         ValueError: when the text does not begin with a header, or a header has no name.
 
     >>> list(read_fasta([">a first", "ACG", "T", ">b", "GG"]))
-    [FastaRecord(id='a', sequence='ACGT', line=1), FastaRecord(id='b', sequence='GG', line=5)]
+    [FastaRecord(id='a', sequence='ACGT', line=1), FastaRecord(id='b', sequence='GG', line=4)]
     """
     name, parts, start = None, [], 0
     for number, line in enumerate(lines, 1):

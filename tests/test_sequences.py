@@ -1,10 +1,12 @@
 """DNA as plain strings: letters, the other strand, FASTA, windows."""
 
+import doctest
 import itertools
 import random
 
 import pytest
 
+from kmerbert import sequences
 from kmerbert.sequences import BAD, CANONICAL, FastaRecord, canonical, read_fasta, reverse_complement, windows
 
 # Every IUPAC code (doi:10.1093/nar/13.9.3021) and the bases that it stands for.
@@ -91,3 +93,9 @@ def test_fasta_as_people_write_it() -> None:
 def test_what_is_no_fasta(lines: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         list(read_fasta(lines))
+
+
+def test_examples_in_docstrings() -> None:
+    found = doctest.testmod(sequences)
+    assert found.attempted
+    assert not found.failed

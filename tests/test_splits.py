@@ -1,10 +1,12 @@
 """Division of rows: sizes, what stays together, and what is found on two sides."""
 
+import doctest
 import itertools
 
 import numpy as np
 import pytest
 
+from kmerbert import splits
 from kmerbert.splits import SPLIT_NAMES, SPLITS, Leak, components, find_duplicate, find_leak, hold_out
 
 
@@ -132,3 +134,9 @@ def test_words_for_splits() -> None:
         "dev": "validation",
         "testing": "test",
     }
+
+
+def test_examples_in_docstrings() -> None:
+    found = doctest.testmod(splits)
+    assert found.attempted
+    assert not found.failed

@@ -1,6 +1,7 @@
 """Tables from files and from the Hub: every format gives the same rows, and every row its place."""
 
 import bz2
+import doctest
 import gzip
 import itertools
 import json
@@ -197,6 +198,11 @@ def test_many_batches_are_read_in_order(name: str, tmp_path: Path, monkeypatch: 
     assert found["numbers"] == list(itertools.islice(itertools.count(first, 2 if name == "a.fa" else 1), 100))
 
 
+def test_a_blank_line_is_an_empty_row_and_counts(tmp_path: Path) -> None:
+    found = rows(save(tmp_path, "a.tsv", "sequence\texpression\nAC\t1\n\nGG\t2\n"), COLUMNS)
+    assert found == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
+
+
 def test_a_ragged_row_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BLOCK_BYTES", 150)
     source = save(tmp_path, "a.tsv", "sequence\tx\n" + "ACGTACGT\t1\n" * 97 + "ACG\n" + "AC\t1\n" * 5)
@@ -367,3 +373,9 @@ def test_numbers(values: pa.Array, expected: list[float]) -> None:
 def test_refused_numbers(values: list[Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         to_numbers(pa.array(values), FileSource(Path("a.tsv")), 5, "expression")
+
+
+def test_examples_in_docstrings() -> None:
+    found = doctest.testmod(tables)
+    assert found.attempted
+    assert not found.failed

@@ -9,7 +9,7 @@ began=$SECONDS
 say() { printf '\n== %s\n' "$*"; }
 
 say "1/6 simulating promoters and upstream DNA"
-$PYTHON data/simulate_promoters.py --kind upstream --rows 1000 --output_file "$OUT/upstream.txt" --overwrite
+$PYTHON data/simulate_promoters.py --kind upstream --rows 2000 --output_file "$OUT/upstream.txt" --overwrite
 $PYTHON data/simulate_promoters.py --rows 20000 --output_file "$OUT/train.tsv" --overwrite
 $PYTHON data/simulate_promoters.py --rows 3000 --seed 1 --mean_reads 100 --output_file "$OUT/test.tsv" --overwrite
 
@@ -34,7 +34,7 @@ import json, sys
 out = sys.argv[1]
 metrics = json.load(open(f"{out}/evaluation/metrics.json"))
 masked = json.load(open(f"{out}/mlm/eval_results.json"))
-print(f"""A BERT over k-mers learnt upstream DNA (right for {masked['eval_base_accuracy']:.0%} of the hidden bases), then expression from 18,000 promoters.
+print(f"""A BERT over 5-mers read upstream DNA (perplexity of a hidden 5-mer: {masked['eval_perplexity']:.0f} of 1024), then learnt 18,000 promoters.
 Pearson r on {metrics['n']} unseen promoters: {metrics['pearsonr']:.3f}; ridge regression on k-mer counts: {metrics['baseline']['pearsonr']:.3f}. (Simulated data.)
 Model: {out}/expression   metrics and figures: {out}/evaluation
 On your own table (columns `sequence` and `expression`):
