@@ -18,7 +18,7 @@ import numpy as np
 from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
 from transformers.hf_argparser import HfArg
 
-from kmerbert import data, heads, models, training
+from kmerbert import batches, data, heads, models, training
 from kmerbert.arguments import ModelArguments, RegressionDataArguments, parse, run
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     heads.output_layer(model)  # a model that could not be rescaled at the end is refused now
     if getattr(config, "outputs_in_label_units", False):  # a fine-tuned checkpoint: back to standardised outputs
         heads.rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
-    facts = data.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
+    facts = batches.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": data_args.label_unit}
     model.config.update(facts | units | {"outputs_in_label_units": False})
 
@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     trainer = Trainer(
         model,
         training_args,
-        data_collator=data.collate,
+        data_collator=batches.collate,
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         metrics[split] = found.metrics
         training.report(trainer, prefix, found.metrics)
         if trainer.is_world_process_zero():
-            ids, sequences = data.read_names(splits[split], data_args.id_column, data_args.sequence_column)
+            ids, sequences = batches.read_names(splits[split], data_args.id_column, data_args.sequence_column)
             path = Path(training_args.output_dir) / f"{split}_predictions.tsv"
             write_predictions(path, ids, sequences, scaler.invert(found.predictions), splits[split].labels, names)
 

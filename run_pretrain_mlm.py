@@ -15,7 +15,7 @@ from pathlib import Path
 from transformers import AutoModelForMaskedLM, Trainer
 from transformers.hf_argparser import HfArg
 
-from kmerbert import data, masking, models, training
+from kmerbert import batches, data, masking, models, training
 from kmerbert.arguments import ModelArguments, PretrainingDataArguments, parse, run
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.heads import masked_lm_loss
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     with training_args.main_process_first(desc="reading the sequences"):
         splits = data.load_splits(data_args, tokenizer, models.max_tokens(config))
     training.check_validation(training_args, len(splits.get("validation", ())), METRICS)
-    facts = data.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
+    facts = batches.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     collator.check_length(facts["sequence_length"][1])
 
     model = models.load_model(AutoModelForMaskedLM, model_args, config)

@@ -18,7 +18,8 @@ import torch
 
 from kmerbert import data, tables, tokens
 from kmerbert.arguments import PretrainingDataArguments, RegressionDataArguments
-from kmerbert.data import TokenDataset, collate, describe, load_splits, read_names
+from kmerbert.batches import TokenDataset, collate, describe, read_names
+from kmerbert.data import load_splits
 from kmerbert.rows import Rows
 from kmerbert.tables import FileSource
 from kmerbert.tokens import TokenTable, tokenise
@@ -515,6 +516,18 @@ def test_group_on_two_sides_is_refused(table: TABLE, dna: DNA, kmers: KmerTokeni
         ValueError, match=r"a.tsv, line 3 \(train\) and .*a.tsv, line 5 \(validation\) hold the same locus: a group"
     ):
         load_splits(regression(path, split_column="s", group_column="locus"), kmers, None, ["expression"])
+
+
+def test_files_of_test_rows_need_no_groups(table: TABLE, dna: DNA, kmers: KmerTokenizer) -> None:
+    sequences = dna(9)
+    train = table("a.tsv", sequence=sequences[:4], expression=range(4), locus=list("aabb"))
+    test = table("test.tsv", sequence=sequences[4:6], expression=range(2))
+    settings = {"group_column": "locus", "validation_split_percentage": 50}
+    splits = load_splits(regression(train, test_file=str(test), **settings), kmers, None, ["expression"])
+    assert {split: len(rows) for split, rows in splits.items()} == {"train": 2, "validation": 2, "test": 2}
+    grouped = table("grouped.tsv", sequence=sequences[6:8], expression=range(2), locus=list("cb"))
+    with pytest.raises(ValueError, match=r"a.tsv, line [45] .* and .*grouped.tsv, line 3 \(test\) hold the same locus"):
+        load_splits(regression(train, test_file=str(grouped), **settings), kmers, None, ["expression"])
 
 
 def test_samples_are_limited(promoters: Path, kmers: KmerTokenizer) -> None:

@@ -28,7 +28,8 @@ LEVELS = {
     1: {"tables", "masking", "training", "models"},
     2: {"rows"},
     3: {"tokens"},
-    4: {"data"},
+    4: {"batches"},
+    5: {"data"},
 }
 STANDS_ALONE = {"numpy", "tokenizers", "transformers"}
 
