@@ -38,6 +38,6 @@ print(f"""A BERT over 5-mers read upstream DNA (perplexity of a hidden 5-mer: {m
 Pearson r on {metrics['n']} unseen promoters: {metrics['pearsonr']:.3f}; ridge regression on k-mer counts: {metrics['baseline']['pearsonr']:.3f}. (Simulated data.)
 Model: {out}/expression   metrics and figures: {out}/evaluation
 On your own table (columns `sequence` and `expression`):
-    python run_finetune_regression.py --model_name_or_path {out}/mlm --train_file promoters.tsv --output_dir runs/mine
+    python run_finetune_regression.py --config recipes/small/finetune_regression.yaml --train_file promoters.tsv --output_dir runs/mine
 """, end="")
 PYTHON
