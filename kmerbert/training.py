@@ -260,16 +260,18 @@ def finish_run(trainer: Trainer, write_card: Callable[[Path, str], None]) -> Non
     if trainer.is_world_process_zero():
         write_card(folder, trainer.hub_model_id if arguments.push_to_hub else folder.name)
         logger.info("model, metrics and card: %s", folder)
-        if arguments.push_to_hub:
-            # Not Trainer.push_to_hub: it would replace the card, too.
-            HfApi().upload_folder(
-                repo_id=trainer.hub_model_id,
-                folder_path=folder,
-                commit_message="End of training",
-                revision=arguments.hub_revision,
-                allow_patterns=list(RUN_FILES),
-                ignore_patterns=list(NOT_PUSHED),
-            )
-            logger.info("pushed to %s", trainer.hub_model_id)
-    # Without it a process may abort as it exits, and the launcher would then kill the one that still saves or pushes.
-    trainer.end()
+    # Processes on CPUs (gloo) that leave without these two may abort or hang as they exit, because a thread of theirs
+    # still holds a tensor; the launcher would then kill the one that saves or pushes (pytorch/pytorch#179291).
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.end_training()  # Trainer.end() of newer releases
+    if arguments.push_to_hub and trainer.is_world_process_zero():
+        # Not Trainer.push_to_hub: it would replace the card, too.
+        HfApi().upload_folder(
+            repo_id=trainer.hub_model_id,
+            folder_path=folder,
+            commit_message="End of training",
+            revision=arguments.hub_revision,
+            allow_patterns=list(RUN_FILES),
+            ignore_patterns=list(NOT_PUSHED),
+        )
+        logger.info("pushed to %s", trainer.hub_model_id)

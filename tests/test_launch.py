@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 from tiny_runs import NETWORK, NO_DROPOUT, flags, planted, random_dna, write_table
-from transformers import Trainer
 
 ROOT = Path(__file__).parent.parent
 LAUNCH = ["--config_file", str(ROOT / "accelerate_config.yaml"), "--main_process_port=0", "--mixed_precision=no"]
@@ -33,7 +33,7 @@ def train(folder: Path, results: Path, n_processes: int, *more: str) -> None:
     settings = {"per_device_train_batch_size": GLOBAL_BATCH // n_processes, "per_device_eval_batch_size": 4}
     settings |= {"num_train_epochs": 2, "logging_steps": 1, "config_overrides": NETWORK + NO_DROPOUT}
     labels = {"label_column": "strength,decay", "validation_file": folder / "validation.tsv"}
-    with mock.patch.object(Trainer, "end"):  # the next run needs the same group of processes
+    with mock.patch.object(Accelerator, "end_training"):  # the next run needs the same group of processes
         run_finetune_regression.main([*flags(folder / "train.tsv", results / "regression", **settings | labels), *more])
     mlm = {"eval_strategy": "no", "validation_split_percentage": 0}
     run_pretrain_mlm.main([*flags(folder / "dna.txt", results / "mlm", **settings | mlm), *more])
