@@ -79,7 +79,7 @@ def test_processes_compute_what_one_does(n_processes: int, data: Path) -> None:
         [*command, __file__, str(data)], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     try:
-        _, messages = launcher.communicate(timeout=100)
+        _, messages = launcher.communicate(timeout=200)
     finally:
         launcher.terminate()  # unlike a kill, it ends the launched processes, too
     assert launcher.returncode == 0, messages[-3000:]
