@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from transformers.hf_argparser import HfArg
 
-from kmerbert.arguments import parse, run
+from kmerbert.command_line import parse, run
 from kmerbert.metrics import match_rows, regression_metrics
 from kmerbert.plotting import plot_predicted_against_measured, plot_training_curves
 from kmerbert.tables import FileSource, to_numbers

@@ -19,8 +19,9 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction, Tra
 from transformers.hf_argparser import HfArg
 
 from kmerbert import batches, data, heads, models, training
-from kmerbert.arguments import ModelArguments, RegressionDataArguments, parse, run
+from kmerbert.arguments import ModelArguments, RegressionDataArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
+from kmerbert.command_line import parse, run
 from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
 from kmerbert.predictions import write_predictions
 from kmerbert.targets import TargetScaler

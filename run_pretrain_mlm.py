@@ -16,8 +16,9 @@ from transformers import AutoModelForMaskedLM, Trainer
 from transformers.hf_argparser import HfArg
 
 from kmerbert import batches, data, masking, models, training
-from kmerbert.arguments import ModelArguments, PretrainingDataArguments, parse, run
+from kmerbert.arguments import ModelArguments, PretrainingDataArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
+from kmerbert.command_line import parse, run
 from kmerbert.heads import masked_lm_loss
 from tokenization_kmer import KmerTokenizer
 

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.util import hash_array
 
+from .flanks import Flanks
 from .sequences import BAD, CANONICAL, canonical, windows
 from .splits import SPLIT_NAMES
 from .tables import Batch, Source, to_numbers
@@ -18,7 +19,8 @@ SPECIAL_TOKENS = 2  # [CLS] and [SEP] around every sequence
 
 @dataclass(frozen=True)
 class Rows:
-    """What to read of a table and how to cut it; lengths `window` and `step` in bases, the others in tokens."""
+    """What to read of a table and how to cut it; lengths `window` and `step` in bases, `cut_at` and
+    `max_tokens` in tokens; `flanks` are put on before anything is cut."""
 
     sequence: str
     labels: tuple[str, ...] = ()
@@ -29,6 +31,7 @@ class Rows:
     step: int | None = None
     cut_at: int | None = None
     max_tokens: int | None = None
+    flanks: Flanks | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -55,6 +58,14 @@ def read_rows(batch: Batch, source: Source, spec: Rows, tokenizer: Any) -> tuple
         ValueError: for a row that cannot be used, with its place and what is wrong.
     """
     sequences, columns = _check(batch, source, spec)
+    if spec.flanks:
+        try:
+            sequences = spec.flanks.extend(sequences)
+        except LookupError as error:
+            row, what = error.args
+            raise ValueError(
+                f"{source.place(int(batch.numbers[row]))}: {what}: --flank_file needs all of one kind; mend or remove the row"
+            ) from None
     return _fit(sequences, columns, source, spec, tokenizer)
 
 

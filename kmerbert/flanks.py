@@ -1,0 +1,145 @@
+"""The bases around a promoter in its plasmid, put on both of its sides without repeating any. Knows no tables.
+
+Coordinates are 0-based and half-open. An insert is the part of the plasmid that a promoter takes the place of.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .sequences import canonical, read_fasta
+
+# Ends of sequences and of the plasmid that agree in fewer bases may do so by chance (one sequence in 65,000 agrees in 8).
+LEAST_SHARED = 8
+# That many do not agree by chance in a file of any size.
+NOT_BY_CHANCE = 16
+# Bases of the plasmid on each side of the insert that are searched for at the ends of sequences.
+SEARCHED = 50
+# An end that should repeat the plasmid and differs in more than this share of its bases is another sequence.
+MOST_MISMATCHES = 0.3
+
+
+@dataclass(frozen=True)
+class Flanks:
+    """Plasmid DNA beside an insert.
+
+    Attributes:
+        left, right: bases before and after the insert, in the letters ACGTN; at least `length` of each.
+        length: bases to have on each side of the insert.
+    """
+
+    left: str
+    right: str
+    length: int
+
+    def extend(self, sequences: Sequence[str]) -> list[str]:
+        """Gives every sequence exactly `length` bases of the plasmid on each side of its insert.
+
+        Sequences may be bare inserts, or bear some of these bases already, such as the 17 before and the 13 after the
+        insert that promoters of the DREAM Challenge come with: what is there is kept and not repeated, what is more than
+        `length` is cut off. All sequences of a call must be of one kind; mutations in the shared bases are allowed.
+
+        Args:
+            sequences: in the letters ACGTN.
+
+        Raises:
+            LookupError: for a sequence that is not like most of the others; its arguments are the sequence's number
+                (0-based) and what is wrong.
+
+        >>> flanks = Flanks("TGCATTTTTTTCACATC", "GGTTACGGCTGTT", 10)
+        >>> flanks.extend(["ACGTA", "CCCCC"])
+        ['TTTTCACATCACGTAGGTTACGGCT', 'TTTTCACATCCCCCCGGTTACGGCT']
+        >>> flanks.extend(["TTCACATCACGTAGGTTACGG"])
+        ['TTTTCACATCACGTAGGTTACGGCT']
+        """
+        n_left = _count_shared([sequence[:SEARCHED] for sequence in sequences], self.left, "begins")
+        n_right = _count_shared([sequence[: -SEARCHED - 1 : -1] for sequence in sequences], self.right[::-1], "ends")
+        before = self.left[len(self.left) - self.length : len(self.left) - n_left] if self.length > n_left else ""
+        after = self.right[n_right : self.length]
+        start, cut = max(0, n_left - self.length), max(0, n_right - self.length)
+        return [before + sequence[start : len(sequence) - cut] + after for sequence in sequences]
+
+
+def _count_shared(ends: list[str], plasmid: str, verb: str) -> int:
+    """Bases of the plasmid, up to its last, that the sequences begin with."""
+    counts = [_agreement(end, plasmid) for end in ends]
+    usual = Counter(counts).most_common(1)[0][0]
+    for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
+        if count == usual:
+            continue
+        if not usual and count >= NOT_BY_CHANCE:
+            raise LookupError(row, f"the sequence {verb} with {count} bases of the plasmid, but most are bare inserts")
+        differing = sum(a != b for a, b in zip(end, plasmid[len(plasmid) - usual :], strict=False))
+        if differing > MOST_MISMATCHES * usual:
+            raise LookupError(row, f"most sequences {verb[:-1]} with {usual} bases of the plasmid, but not this one")
+    return usual
+
+
+def _agreement(end: str, plasmid: str) -> int:
+    """The largest n >= LEAST_SHARED for which the first n bases are the plasmid's last n; 0 for none."""
+    anchor, found = plasmid[-LEAST_SHARED:], 0
+    at = end.find(anchor)
+    while at >= 0:
+        n = at + LEAST_SHARED
+        found = n if end[:n] == plasmid[-n:] else found
+        at = end.find(anchor, at + 1)
+    return found
+
+
+def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:
+    """Reads a plasmid and takes the bases on both sides of an insert.
+
+    Args:
+        path: a FASTA file (its first record), a JSON file that holds one text, or a text file (its first line).
+        length: bases to have on each side of the insert.
+        insert: `START:END`, 0-based and half-open, or the insert's own letters, which must stand there once; None for the
+            longest run of N.
+
+    Raises:
+        ValueError: for a file that cannot be read, an insert that is not there or not once, too few bases beside it.
+    """
+    plasmid = _read_plasmid(path)
+    start, end = _find_insert(plasmid, insert, path)
+    if min(start, len(plasmid) - end) < length:
+        raise ValueError(
+            f"{path}: {start} bases stand before the insert and {len(plasmid) - end} after it, fewer than --flank_length "
+            f"{length}: ask for fewer, or begin the circle's text elsewhere"
+        )
+    kept = max(length, SEARCHED)
+    return Flanks(plasmid[max(0, start - kept) : start], plasmid[end : end + kept], length)
+
+
+def _read_plasmid(path: Path) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if text.startswith(">"):
+            text = next(read_fasta(text.splitlines())).sequence
+        elif path.suffix == ".json":
+            text = json.loads(text)
+        else:
+            text = text.partition("\n")[0]
+        return canonical(str(text).strip())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--flank_file {path}: no sequence can be read from it: {error}") from None
+
+
+def _find_insert(plasmid: str, insert: str | None, path: Path) -> tuple[int, int]:
+    if insert and (bounds := re.fullmatch(r"(\d+):(\d+)", insert)):
+        start, end = int(bounds[1]), int(bounds[2])
+        if not start < end <= len(plasmid):
+            raise ValueError(f"--flank_insert {insert}: allowed is START:END within the {len(plasmid)} bases of {path}")
+        return start, end
+    if insert:
+        places = [found.start() for found in re.finditer(f"(?={canonical(insert)})", plasmid)]
+        if len(places) != 1:
+            raise ValueError(
+                f"--flank_insert {insert}: found {len(places)} times in {path}; needed is once, or START:END"
+            )
+        return places[0], places[0] + len(insert)
+    runs = sorted((found.end() - found.start(), found.start()) for found in re.finditer("N+", plasmid))
+    if not runs or (len(runs) > 1 and runs[-2][0] == runs[-1][0]):
+        raise ValueError(f"{path}: no single longest run of N that marks the insert: say where by --flank_insert")
+    return runs[-1][1], runs[-1][1] + runs[-1][0]
