@@ -13,18 +13,20 @@ run_evaluate.py.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
 from transformers.hf_argparser import HfArg
 
 from kmerbert import batches, data, heads, models, training
-from kmerbert.arguments import ModelArguments, RegressionDataArguments
+from kmerbert.arguments import RegressionDataArguments, RegressionModelArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.command_line import parse, run
 from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
 from kmerbert.predictions import write_predictions
 from kmerbert.targets import TargetScaler
+from modeling_kmer_regression import KmerBertConfig
 from tokenization_kmer import KmerTokenizer
 
 USAGE = """from transformers import pipeline
@@ -40,11 +42,14 @@ class RegressionArguments(training.KmerTrainingArguments):
         default="pearsonr",
         help=f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's.",
     )
+    loss: Literal["mse", "smooth_l1"] = HfArg(
+        default="mse", help="Squared error, or smooth L1 (squared below one unit of the labels, absolute above)."
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the script; returns the final metrics of every split."""
-    groups = (ModelArguments, RegressionDataArguments, RegressionArguments)
+    groups = (RegressionModelArguments, RegressionDataArguments, RegressionArguments)
     model_args, data_args, training_args = parse(groups, argv, __doc__)
     names = data_args.label_columns
 
@@ -53,10 +58,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
     outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}
     config = models.load_config(model_args, tokenizer, num_labels=len(names), problem_type="regression", **outputs)
+    if model_args.reading_frames:
+        config = KmerBertConfig.from_bert(config, model_args.reading_frames)
     with training_args.main_process_first(desc="reading the sequences"):
-        splits = data.load_splits(data_args, tokenizer, models.max_tokens(config), names)
+        flanks = data.load_flanks(data_args, config)
+        splits = data.load_splits(data_args, tokenizer, models.max_tokens(config), names, flanks)
     measured = [f"{metric}_{name}" for metric in REGRESSION_METRICS for name in names]
-    training.check_validation(training_args, len(splits.get("validation", ())), (*REGRESSION_METRICS, *measured))
+    training.plan_evaluations(training_args, splits, (*REGRESSION_METRICS, *measured))
     scaler = TargetScaler.fit(splits["train"].labels, names)
     splits = {split: rows.with_targets(scaler.transform(rows.labels)) for split, rows in splits.items()}
 
@@ -80,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
-        compute_loss_func=heads.regression_loss,
+        compute_loss_func=heads.regression_loss(training_args.loss, scaler.scale),
         preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
         compute_metrics=compute_metrics,
         callbacks=training.callbacks(training_args),

@@ -15,7 +15,7 @@ from pathlib import Path
 from transformers import AutoModelForMaskedLM, Trainer
 from transformers.hf_argparser import HfArg
 
-from kmerbert import batches, data, masking, models, training
+from kmerbert import batches, data, masked_metrics, masking, models, training
 from kmerbert.arguments import ModelArguments, PretrainingDataArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.command_line import parse, run
@@ -43,6 +43,8 @@ def build_masking(arguments: PretrainingDataArguments, tokenizer: KmerTokenizer,
         probability = arguments.mlm_probability or 0.15 / tokenizer.k
         return masking.DnabertMasking(tokenizer, probability, arguments.mask_region, seed)
     probability = arguments.mlm_probability or 0.15
+    if arguments.masking == "tokens":
+        return masking.DnabertMasking(tokenizer, probability, arguments.mask_region, seed, span=1)
     return masking.BaseMasking(tokenizer, probability, arguments.mask_span_length, arguments.mask_region, seed)
 
 
@@ -57,8 +59,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     config = models.load_config(model_args, tokenizer)
     collator = build_masking(data_args, tokenizer, training_args.seed)
     with training_args.main_process_first(desc="reading the sequences"):
-        splits = data.load_splits(data_args, tokenizer, models.max_tokens(config))
-    training.check_validation(training_args, len(splits.get("validation", ())), METRICS)
+        splits = data.load_splits(
+            data_args, tokenizer, models.max_tokens(config), flanks=data.load_flanks(data_args, config)
+        )
+    training.plan_evaluations(training_args, splits, METRICS)
     facts = batches.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     collator.check_length(facts["sequence_length"][1])
 
@@ -72,8 +76,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
         compute_loss_func=masked_lm_loss,
-        preprocess_logits_for_metrics=masking.MaskedScorer(tokenizer),
-        compute_metrics=lambda found: masking.masked_lm_metrics(found.predictions),
+        preprocess_logits_for_metrics=masked_metrics.MaskedScorer(tokenizer),
+        compute_metrics=lambda found: masked_metrics.masked_lm_metrics(found.predictions),
         callbacks=training.callbacks(training_args),
     )
 

@@ -31,6 +31,21 @@ class ModelArguments:
 
 
 @dataclass
+class RegressionModelArguments(ModelArguments):
+    """Which network, which k-mers, and how many ways to read them."""
+
+    reading_frames: int | None = HfArg(
+        default=None, help="Read k-mers in this many frames and average the outputs; k frames: k-mers do not overlap."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_counts(self, "reading_frames")
+        if self.reading_frames and self.stride not in (None, 1):
+            raise ValueError(f"--stride {self.stride}: --reading_frames takes its k-mers from stride 1; leave it out")
+
+
+@dataclass
 class SequenceDataArguments:
     """Which rows, and how they are divided."""
 
@@ -56,6 +71,12 @@ class SequenceDataArguments:
     max_seq_length: int | None = HfArg(
         default=None, help="Cut right ends off to this many tokens, special ones included."
     )
+    flank_file: str | None = HfArg(default=None, help="Plasmid (FASTA, text, JSON) whose bases go around sequences.")
+    flank_length: int = HfArg(default=150, help="Bases of the plasmid on each side of the insert, with --flank_file.")
+    flank_insert: str | None = HfArg(
+        default=None,
+        help="The insert in the plasmid: START:END (0-based) or its letters. Default: the longest run of N.",
+    )
     duplicates: Literal["error", "keep"] = HfArg(default="error", help="Sequences found twice: refuse, or keep all.")
     token_cache_dir: str | None = HfArg(default=None, help="Folder for tokenised rows. Default: in the datasets cache.")
 
@@ -78,7 +99,9 @@ class SequenceDataArguments:
         for split in ("validation", "test"):
             if getattr(self, f"{split}_rows") and (getattr(self, f"{split}_file") or self.split_column):
                 raise ValueError(f"--{split}_rows: a file or --split_column already says which these are: give one")
-        _check_counts(self, "split_seed", least=0)
+        if self.flank_insert and not self.flank_file:
+            raise ValueError(f"--flank_insert {self.flank_insert!r} needs --flank_file, the plasmid that it is in")
+        _check_counts(self, "split_seed", "flank_length", least=0)
         _check_counts(self, "validation_rows", "test_rows", "max_train_samples", "max_eval_samples", "max_seq_length")
 
 
@@ -95,11 +118,22 @@ class PretrainingDataArguments(SequenceDataArguments):
     duplicates: Literal["error", "keep"] = HfArg(default="keep", help="Sequences found twice: refuse, or keep all.")
     window_length: int | None = HfArg(default=None, help="Bases of the windows that longer sequences are cut into.")
     window_step: int | None = HfArg(default=None, help="Bases from window to window. Default: the window length.")
-    masking: Literal["bases", "dnabert"] = HfArg(
-        default="bases", help="bases: mask all k-mers that spell a hidden base. dnabert: spans of k tokens, 80/10/10."
+    short_windows: float = HfArg(
+        default=0.0, help="Share of the windows that get a random, shorter length; DNABERT: 0.5."
+    )
+    top_fraction: float | None = HfArg(
+        default=None,
+        help="Keep the rows of --train_file with the highest values: this share, and all ties of the last.",
+    )
+    label_column: str = HfArg(default="expression", help="Column of measured values, for --top_fraction only.")
+    masking: Literal["bases", "dnabert", "tokens"] = HfArg(
+        default="bases",
+        help="bases: mask all k-mers that spell a hidden base. dnabert: spans of k tokens, 80/10/10. tokens: single "
+        "tokens, 80/10/10, for k-mers that do not overlap.",
     )
     mlm_probability: float | None = HfArg(
-        default=None, help="bases: share of hidden bases (default 0.15). dnabert: spans per token (default 0.15/k)."
+        default=None,
+        help="bases, tokens: share that is hidden (default 0.15). dnabert: spans per token (default 0.15/k).",
     )
     mask_span_length: int = HfArg(default=6, help="bases: neighbouring bases that are hidden together.")
     mask_region: str | None = HfArg(default=None, help="Bases to hide, START:END, 0-based, half-open, e.g. 17:-13.")
@@ -108,7 +142,13 @@ class PretrainingDataArguments(SequenceDataArguments):
         super().__post_init__()
         if self.mlm_probability is not None and not 0 < self.mlm_probability < 1:
             raise ValueError(f"--mlm_probability {self.mlm_probability}: allowed is above 0 and below 1")
+        if self.top_fraction is not None and not 0 < self.top_fraction < 1:
+            raise ValueError(f"--top_fraction {self.top_fraction}: allowed is above 0 and below 1")
         _check_counts(self, "mask_span_length", "window_length", "window_step")
+        if not 0 <= self.short_windows <= 1 or (self.short_windows and (self.window_step or not self.window_length)):
+            raise ValueError(
+                f"--short_windows {self.short_windows}: allowed is 0 to 1, with --window_length and without --window_step"
+            )
         if self.window_step and self.window_step > (self.window_length or 0):
             raise ValueError(
                 f"--window_step {self.window_step}: allowed is up to --window_length, which must be given too"

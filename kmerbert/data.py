@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from datasets import load_dataset
 
 from .arguments import SequenceDataArguments
 from .batches import TokenDataset
+from .flanks import Flanks, read_flanks
 from .rows import Rows
-from .splits import SPLITS, components, find_duplicate, find_leak, hold_out
+from .splits import SPLITS, components, find_duplicate, find_leak, hold_out, top_rows
 from .tables import FORMATS, FileSource, HubSource, Source
 from .tokens import TokenTable, tokenise
 
@@ -26,6 +27,7 @@ def load_splits(
     tokenizer: Any,
     max_tokens: int | None,
     label_columns: Sequence[str] = (),
+    flanks: Flanks | None = None,
 ) -> dict[str, TokenDataset]:
     """Reads, checks, tokenises and divides the rows that the command line names.
 
@@ -34,6 +36,7 @@ def load_splits(
         tokenizer: needs `encode_ids`, `n_tokens`, `k`, `stride`, `alphabet`, `pad_token_id` and `unk_token_id`.
         max_tokens: tokens, special ones included, that the model can read; None for no limit.
         label_columns: names of measured columns; empty for unlabelled DNA.
+        flanks: what `load_flanks` gave.
 
     Returns:
         Datasets under `train`, `validation` and `test`, those that have rows.
@@ -41,20 +44,25 @@ def load_splits(
     Raises:
         ValueError: for anything wrong in the data, with file, line and value.
     """
+    top_label = (arguments.label_column,) if getattr(arguments, "top_fraction", None) else ()
     spec = Rows(
         sequence=arguments.sequence_column,
-        labels=tuple(label_columns),
+        labels=tuple(label_columns) or top_label,
         id=arguments.id_column,
         split=arguments.split_column,
         group=arguments.group_column,
         window=getattr(arguments, "window_length", None),
         step=getattr(arguments, "window_step", None),
+        short_windows=getattr(arguments, "short_windows", 0.0),
+        window_seed=arguments.split_seed,
         cut_at=arguments.max_seq_length,
         max_tokens=max_tokens,
+        flanks=flanks,
     )
     tables = {}
-    for split, source in _sources(arguments, label_columns).items():
-        own = spec if split == "train" else replace(spec, split=None, group=_group_column(source, spec))
+    for split, source in _sources(arguments, spec.labels).items():
+        labels = tuple(label_columns)
+        own = spec if split == "train" else replace(spec, labels=labels, split=None, group=_group_column(source, spec))
         tables[split] = tokenise(source, own, tokenizer, arguments.token_cache_dir)
         _check_unknown(tables[split])
     rows = _divide(tables, arguments)
@@ -75,6 +83,21 @@ def load_splits(
             datasets[split] = datasets[split].first(limit)
             _report(split, datasets[split], label_columns)
     return datasets
+
+
+def load_flanks(arguments: SequenceDataArguments, config: Any) -> Flanks | None:
+    """The plasmid's bases around every sequence: those that the command line names, else those that a checkpoint had.
+
+    They become the setting `flanks` of the configuration, so that the model says what it reads.
+    """
+    flanks = None
+    if arguments.flank_file:
+        flanks = read_flanks(Path(arguments.flank_file), arguments.flank_length, arguments.flank_insert)
+    elif saved := getattr(config, "flanks", None):
+        flanks = Flanks(**saved)
+    if flanks:
+        config.flanks = asdict(flanks)
+    return flanks
 
 
 def _sources(arguments: SequenceDataArguments, label_columns: Sequence[str]) -> dict[str, Source]:
@@ -114,10 +137,17 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
     """Row numbers of every split in its table."""
     train = tables["train"]
     given = {split: np.arange(len(tables[split])) for split in SPLITS if split in tables}
+    fraction = getattr(arguments, "top_fraction", None)
+    chosen = top_rows(train.labels[:, 0], fraction) if fraction else given["train"]
+    n_rows = len(chosen)
+    if fraction:
+        least = train.labels[chosen, 0].min()
+        words = "%s: %d of %d rows (%.1f %%) have %s %g or more"
+        share = 100 * n_rows / len(train)
+        logger.info(words, train.source.name, n_rows, len(train), share, arguments.label_column, least)
     if train.splits is not None:
-        codes = train.splits
+        codes = train.splits[chosen]
     else:
-        n_rows = len(train)
         wanted = []
         for split in ("validation", "test"):
             count = getattr(arguments, f"{split}_rows")
@@ -127,8 +157,8 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
         exact = [split for split in ("validation", "test") if getattr(arguments, f"{split}_rows")]
         # Windows that share bases stay together as well; those of one row are of one group anyway.
         together = components(train.keys, train.overlaps if train.groups is None else train.groups)
-        codes = hold_out(together, *wanted, seed=arguments.split_seed, exact=exact)
-    own = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS)}
+        codes = hold_out(together[chosen], *wanted, seed=arguments.split_seed, exact=exact)
+    own = {split: chosen[codes == code] for code, split in enumerate(SPLITS)}
     for split in given.keys() - {"train"}:
         if len(own[split]):
             raise ValueError(

@@ -5,7 +5,7 @@ accumulation steps. The losses here divide the summed loss by the number of item
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,22 +24,36 @@ def _items(known: torch.Tensor, num_items_in_batch: torch.Tensor | int | None) -
     return count.clamp(min=1)
 
 
-def regression_loss(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """Mean squared error over the labels that are known.
+def regression_loss(kind: str, scale: Sequence[float]) -> Callable[..., torch.Tensor]:
+    """Returns a loss over the labels that are known.
 
     Args:
-        outputs: with `logits`, float tensor (n, outputs).
-        labels: float tensor (n, outputs), standardised; `IGNORED` where missing.
-        num_items_in_batch: known labels in the global batch; None to count this batch's.
+        kind: `mse`, the mean squared error; or `smooth_l1`, half the squared error for errors below one unit of the labels
+            and the absolute error less a half above (Huber, doi:10.1214/aoms/1177703732), divided by the labels' scale.
+        scale: of each output, in units of the labels: what standardised labels were divided by.
 
     Returns:
-        Scalar tensor.
+        A function of outputs (with `logits`, float tensor (n, outputs)), labels (float tensor (n, outputs), standardised;
+        `IGNORED` where missing) and `num_items_in_batch` (known labels in the global batch; None to count this batch's),
+        which gives a scalar tensor.
+
+    Raises:
+        ValueError: for another kind.
     """
-    known = labels != IGNORED
-    squares = (outputs["logits"].float() - labels).square()
-    return torch.where(known, squares, 0.0).sum() / _items(known, num_items_in_batch)
+    if kind not in ("mse", "smooth_l1"):
+        raise ValueError(f"loss {kind!r}: allowed are mse and smooth_l1")
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None) -> torch.Tensor:
+        known = labels != IGNORED
+        errors = (outputs["logits"].float() - labels).abs()
+        if kind == "mse":
+            losses = errors.square()
+        else:
+            unit = 1 / torch.tensor(scale, dtype=errors.dtype, device=errors.device)  # one unit of the labels
+            losses = torch.where(errors < unit, errors.square() / (2 * unit), errors - unit / 2)
+        return torch.where(known, losses, 0.0).sum() / _items(known, num_items_in_batch)
+
+    return loss
 
 
 def masked_lm_loss(

@@ -6,6 +6,7 @@ fits together, and says what does not.
 
 import json
 import logging
+from itertools import product
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +20,7 @@ from transformers.utils import cached_file
 from .arguments import ModelArguments
 
 logger = logging.getLogger(__name__)
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 KMER_SETTINGS = ("k", "stride", "alphabet")
 # What libraries raise when a checkpoint or a setting is wrong; the user needs one line.
 REFUSALS = (
@@ -47,6 +49,10 @@ def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
         except ValueError as error:
             raise ValueError(f"{path} is not JSON: {_line(error)}") from None
         saved = {name: settings[name] for name in KMER_SETTINGS if name in settings}
+        if not saved and (vocabulary := _checkpoint_file(arguments, "vocab.txt", needed=False)):
+            saved = _read_vocabulary(Path(vocabulary))
+    if getattr(arguments, "reading_frames", None):
+        saved["stride"] = 1  # the frames are taken from all k-mers, whatever the pretraining read
     for name in asked.keys() & saved.keys():
         if asked[name] != saved[name]:
             raise ValueError(
@@ -54,6 +60,20 @@ def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
                 f"{saved[name]}; leave the flag out, or train from scratch without --model_name_or_path"
             )
     return tokenizer_class(**saved | asked)
+
+
+def _read_vocabulary(path: Path) -> dict[str, Any]:
+    """k and alphabet of a vocabulary that is not ours, such as DNABERT's, when it gives every k-mer the same id as ours."""
+    tokens = path.read_text(encoding="utf-8").split()
+    kmers = tokens[len(SPECIAL_TOKENS) :]
+    alphabet = "".join(dict.fromkeys(kmer[-1] for kmer in kmers))
+    k = len(kmers[0]) if kmers else 0
+    if tokens[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS or kmers != ["".join(x) for x in product(alphabet, repeat=k)]:
+        raise ValueError(
+            f"{path}: its tokens are not {' '.join(SPECIAL_TOKENS)} and then all k-mers in the order of an alphabet, so the "
+            "checkpoint's ids mean something else here: use another checkpoint"
+        )
+    return {"k": k, "alphabet": alphabet}
 
 
 def _line(error: Exception) -> str:
@@ -99,6 +119,8 @@ def load_config(arguments: ModelArguments, tokenizer: Any, **settings: Any) -> P
             )
         except REFUSALS as error:
             raise ValueError(f"{place}: its config.json cannot be used: {_line(error)}") from None
+        if hasattr(config, "auto_map"):
+            del config.auto_map  # names code of the checkpoint's author, which was not run and does not go with ours
         if (n_ids := getattr(config, "vocab_size", None)) != len(tokenizer):
             raise ValueError(
                 f"{place} has {n_ids} token ids, but k = {tokenizer.k} over {tokenizer.alphabet} has {len(tokenizer)}: "
@@ -137,6 +159,8 @@ def _overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
 def max_tokens(config: PretrainedConfig) -> int | None:
     """Tokens that the model can read, special ones included; None where there is no limit."""
     positions = getattr(config, "max_position_embeddings", None)
+    if (n_frames := getattr(config, "n_frames", 1)) > 1 and positions:
+        return (positions - 2) * n_frames + 2  # each frame has positions, [CLS] and [SEP] of its own
     # RoBERTa and its kin count positions from pad_token_id + 1.
     offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
     return positions - offset if positions and positions > 0 else None

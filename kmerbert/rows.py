@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from pandas.util import hash_array
 
 from .flanks import Flanks
-from .sequences import BAD, CANONICAL, canonical, windows
+from .sequences import BAD, CANONICAL, canonical, random_windows, windows
 from .splits import SPLIT_NAMES
 from .tables import Batch, Source, to_numbers
 
@@ -20,7 +21,7 @@ SPECIAL_TOKENS = 2  # [CLS] and [SEP] around every sequence
 @dataclass(frozen=True)
 class Rows:
     """What to read of a table and how to cut it; lengths `window` and `step` in bases, `cut_at` and
-    `max_tokens` in tokens; `flanks` are put on before anything is cut."""
+    `max_tokens` in tokens; `short_windows` is the share of windows of a random length; `flanks` are put on before anything is cut."""
 
     sequence: str
     labels: tuple[str, ...] = ()
@@ -29,6 +30,8 @@ class Rows:
     group: str | None = None
     window: int | None = None
     step: int | None = None
+    short_windows: float = 0.0
+    window_seed: int = 0
     cut_at: int | None = None
     max_tokens: int | None = None
     flanks: Flanks | None = None
@@ -142,7 +145,13 @@ def _cut_windows(
     """Makes a row of every window, and numbers the runs of windows that share bases."""
     if spec.window < k:
         raise ValueError(f"--window_length {spec.window}: allowed is one k-mer, {k} bases, or more")
-    cuts = [windows(len(sequence), spec.window, spec.step or spec.window) for sequence in sequences]
+    if spec.short_windows:
+        numbers = columns["numbers"].tolist()
+        draws = [Random(spec.window_seed * 2**40 + number) for number in numbers]  # the same for any batch
+        settings = (spec.window, k, spec.short_windows)
+        cuts = [random_windows(len(s), *settings, draw) for s, draw in zip(sequences, draws, strict=True)]
+    else:
+        cuts = [windows(len(sequence), spec.window, spec.step or spec.window) for sequence in sequences]
     owner = np.repeat(np.arange(len(sequences)), [len(cut) for cut in cuts])
     starts, ends = np.array([window for cut in cuts for window in cut]).T
     apart = (starts == 0) | (starts >= np.roll(ends, 1))

@@ -1,6 +1,7 @@
 """DNA as plain strings: letters, the other strand, FASTA, windows. Standard library only; knows no tokens and no tables."""
 
 from collections.abc import Iterable, Iterator
+from random import Random
 from typing import NamedTuple
 
 # IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code that stands for several
@@ -74,6 +75,29 @@ def windows(n_bases: int, length: int, step: int) -> list[tuple[int, int]]:
     if starts[-1] + length < n_bases:
         starts.append(n_bases - length)
     return [(start, start + length) for start in starts]
+
+
+def random_windows(n_bases: int, longest: int, shortest: int, share: float, random: Random) -> list[tuple[int, int]]:
+    """Returns windows (start, end), 0-based, half-open, of random lengths, one after the other, as DNABERT cut genomes.
+
+    Every window has `longest` bases or, with the probability `share`, a length that is uniform below it (`shortest` where
+    it would be less); what is left at the end is a window too, unless it is shorter than `shortest`. Reference:
+    doi:10.1093/bioinformatics/btab083, with share 0.5.
+
+    >>> random_windows(25, 10, 3, 0.0, Random(0))
+    [(0, 10), (10, 20), (20, 25)]
+    >>> random_windows(22, 10, 3, 0.0, Random(0))
+    [(0, 10), (10, 20)]
+    """
+    found, start = [], 0
+    while n_bases - start > longest:
+        is_short = random.random() < share
+        length = max(shortest, int(random.random() * longest)) if is_short else longest
+        found.append((start, start + length))
+        start += length
+    if n_bases - start >= shortest:
+        found.append((start, n_bases))
+    return found
 
 
 def read_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:

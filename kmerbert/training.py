@@ -4,10 +4,10 @@ Is handed a Trainer and facts; knows neither data nor models.
 """
 
 import logging
+import math
 import os
-import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,11 @@ from transformers.hf_argparser import HfArg
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
+from .run_folder import NOT_PUSHED, RUN_FILES, claim_folder
+
 logger = logging.getLogger(__name__)
 PLATEAU = "reduce_lr_on_plateau"
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
-# What a run writes into its folder; --overwrite_output_dir removes these and nothing else.
-RUN_FILES = (
-    "checkpoint-*", "runs", "*_results.json", "trainer_state.json", "training_args.bin", "config.json", "model.safetensors",
-    "model-*.safetensors", "model.safetensors.index.json", "README.md", "tokenization_kmer.py", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "*_predictions.tsv",
-)  # fmt: skip
-# Some of them stand in every folder of a run; without, files of the same names are somebody else's.
-RUN_MARKS = ("checkpoint-*", "trainer_state.json", "training_args.bin")
-NOT_PUSHED = ("checkpoint-*", "runs/*", "training_args.bin", "*_predictions.tsv")
 
 
 @dataclass
@@ -43,6 +36,9 @@ class KmerTrainingArguments(TrainingArguments):
     )
     early_stopping_patience: int | None = HfArg(
         default=None, help="Stop after this many evaluations without a better --metric_for_best_model."
+    )
+    eval_epochs: float | None = HfArg(
+        default=None, help="Evaluate after this many epochs (0.2: five times in each), instead of by --eval_strategy."
     )
     do_train: bool = HfArg(default=True, help="Accepted for habit's sake: the script always trains.")
     eval_strategy: str = HfArg(default="epoch", help="When to evaluate: no, steps (every --eval_steps) or epoch.")
@@ -81,6 +77,10 @@ class KmerTrainingArguments(TrainingArguments):
             (self.label_names is not None, "--label_names: the labels are those of --label_column; leave it out"),
             (self.dataloader_persistent_workers, "--dataloader_persistent_workers true: masks would never change"),
             (patience is not None and patience < 1, f"--early_stopping_patience {patience}: allowed is 1 or more"),
+            (
+                self.eval_epochs is not None and not self.eval_epochs > 0,
+                f"--eval_epochs {self.eval_epochs}: allowed is above 0",
+            ),
             (is_blind and bool(patience), f"--early_stopping_patience {needs}"),
             (is_blind and self.lr_scheduler_type == PLATEAU, f"--lr_scheduler_type {PLATEAU} {needs}"),
             (
@@ -93,6 +93,8 @@ class KmerTrainingArguments(TrainingArguments):
         for is_wrong, message in self._refusals():
             if is_wrong:
                 raise ValueError(message)
+        if self.eval_epochs:
+            self.eval_strategy, self.eval_steps = "steps", 1  # the true number needs the data: plan_evaluations
         if self.eval_strategy == "no":
             self.load_best_model_at_end = False
         elif self.load_best_model_at_end and self.save_strategy in ("epoch", "steps"):
@@ -147,7 +149,7 @@ def start_run(arguments: KmerTrainingArguments) -> str | None:
     with arguments.main_process_first(local=False, desc="output folder"):
         checkpoint = _checkpoint(arguments)
         if main:
-            _claim(Path(arguments.output_dir), arguments.overwrite_output_dir, checkpoint)
+            claim_folder(Path(arguments.output_dir), arguments.overwrite_output_dir, checkpoint)
     set_seed(arguments.seed)
     logger.info("%s", describe_run(arguments))
     return checkpoint
@@ -167,33 +169,6 @@ def _checkpoint(arguments: KmerTrainingArguments) -> str | None:
     return found
 
 
-def _claim(folder: Path, overwrite: bool, checkpoint: str | None) -> None:
-    """Makes sure that the folder is there, can be written, and holds nothing that would be lost."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ValueError(f"--output_dir {folder} cannot be written ({error.strerror}): name another folder") from None
-    if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
-        return
-    if overwrite:
-        found = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
-        if found and not any(path.match(mark) for path in found for mark in RUN_MARKS):
-            raise ValueError(
-                f"--overwrite_output_dir: {folder} holds {found[0].name}, but no run ({', '.join(RUN_MARKS)}): nothing was "
-                "deleted; name another folder"
-            )
-        for path in found:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif found := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
-        raise ValueError(
-            f"--output_dir {folder} is not empty (it holds {', '.join(found[:3])}{', ...' if len(found) > 3 else ''}): name "
-            "another folder, go on with --resume_from_checkpoint true, or start anew with --overwrite_output_dir"
-        )
-
-
 def describe_run(arguments: KmerTrainingArguments) -> str:
     """One line: device, precision, processes and sequences in one step of the optimizer."""
     precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -206,20 +181,33 @@ def describe_run(arguments: KmerTrainingArguments) -> str:
     )
 
 
-def check_validation(arguments: KmerTrainingArguments, n_rows: int, metrics: Sequence[str]) -> None:
-    """Refuses a run that could not choose its best checkpoint, before it has cost an epoch.
+def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized], metrics: Sequence[str]) -> None:
+    """Turns `--eval_epochs` into steps, and refuses a run that could not choose its best checkpoint, before it costs time.
+
+    Args:
+        arguments: changed in place.
+        rows: the splits, `train` and, where there are such rows, `validation`.
+        metrics: names of what is measured, besides the loss.
 
     Raises:
         ValueError: without validation rows to evaluate on, or with a metric that is not measured.
     """
-    if arguments.eval_strategy != "no" and n_rows == 0:
+    if arguments.eval_strategy == "no":
+        return
+    if not rows.get("validation"):
         raise ValueError(
             "no validation rows: give --validation_file, --validation_split_percentage or --validation_rows, or train "
             "without with --eval_strategy no"
         )
     wanted = (arguments.metric_for_best_model or "loss").removeprefix("eval_")
-    if arguments.eval_strategy != "no" and wanted not in ("loss", *metrics):
+    if wanted not in ("loss", *metrics):
         raise ValueError(f"--metric_for_best_model {wanted!r} is not measured: allowed are loss, {', '.join(metrics)}")
+    if arguments.eval_epochs:
+        batches = math.ceil(len(rows["train"]) / (arguments.train_batch_size * arguments.world_size))
+        steps = math.ceil(batches / arguments.gradient_accumulation_steps)
+        arguments.eval_steps = max(1, round(arguments.eval_epochs * steps))
+        if arguments.load_best_model_at_end:
+            arguments.save_steps = arguments.eval_steps
 
 
 def callbacks(arguments: KmerTrainingArguments) -> list[TrainerCallback]:

@@ -2,7 +2,12 @@
 
 import pytest
 
-from kmerbert.arguments import ModelArguments, PretrainingDataArguments, RegressionDataArguments
+from kmerbert.arguments import (
+    ModelArguments,
+    PretrainingDataArguments,
+    RegressionDataArguments,
+    RegressionModelArguments,
+)
 from kmerbert.command_line import parse
 
 FILE = ["--train_file", "a.tsv"]
@@ -52,7 +57,14 @@ def test_refused_regression_data(words: list[str], message: str) -> None:
         (["--window_length", "9", "--window_step", "0"], "^--window_step 0: allowed is 1 or more$"),
         (["--window_step", "5"], "^--window_step 5: allowed is up to --window_length"),
         (["--window_length", "9", "--window_step", "10"], "^--window_step 10: allowed is up to --window_length"),
-        (["--masking", "tokens"], "^argument --masking: invalid choice: 'tokens'"),
+        (["--top_fraction", "0"], "^--top_fraction 0.0: allowed is above 0 and below 1$"),
+        (["--top_fraction", "1"], "^--top_fraction 1.0"),
+        (["--short_windows", "0.5"], "^--short_windows 0.5: allowed is 0 to 1, with --window_length"),
+        (["--short_windows", "2", "--window_length", "9"], "^--short_windows 2.0: allowed is 0 to 1"),
+        (["--short_windows", "1", "--window_length", "9", "--window_step", "9"], "^--short_windows 1.0: .* without"),
+        (["--flank_length", "-1"], "^--flank_length -1: allowed is 0 or more$"),
+        (["--flank_insert", "3:9"], "^--flank_insert '3:9' needs --flank_file"),
+        (["--masking", "spans"], "^argument --masking: invalid choice: 'spans'"),
     ],
 )
 def test_refused_pretraining_data(words: list[str], message: str) -> None:
@@ -65,6 +77,15 @@ def test_overrides_of_a_checkpoint_are_refused() -> None:
         ValueError, match="^--config_overrides 'hidden_size=8' has no effect on the checkpoint 'runs/a'"
     ):
         parse([ModelArguments], ["--model_name_or_path", "runs/a", "--config_overrides", "hidden_size=8"])
+
+
+def test_frames_come_from_stride_1() -> None:
+    with pytest.raises(
+        ValueError, match=r"^--stride 3: --reading_frames takes its k-mers from stride 1; leave it out$"
+    ):
+        parse([RegressionModelArguments], ["--reading_frames", "3", "--stride", "3"])
+    with pytest.raises(ValueError, match=r"^--reading_frames 0: allowed is 1 or more$"):
+        parse([RegressionModelArguments], ["--reading_frames", "0"])
 
 
 def test_label_columns_and_defaults() -> None:

@@ -16,6 +16,9 @@ SMALL = {
 IDS = torch.tensor([[2, 7, 8, 9, 3], [2, 60, 50, 40, 3], [2, 5, 5, 5, 3]])
 
 
+MSE = regression_loss("mse", [1.0])
+
+
 def outputs(values: list) -> dict[str, torch.Tensor]:
     """What a model returns, as far as the losses read it."""
     return {"logits": torch.tensor(values)}
@@ -35,12 +38,25 @@ def answers(model: PreTrainedModel) -> torch.Tensor:
 
 def test_regression_loss_by_hand() -> None:
     predicted = outputs([[1.0, 2.0], [3.0, 5.0]])
-    assert regression_loss(predicted, torch.tensor([[0.0, 4.0], [3.0, 2.0]])) == pytest.approx((1 + 4 + 0 + 9) / 4)
+    assert MSE(predicted, torch.tensor([[0.0, 4.0], [3.0, 2.0]])) == pytest.approx((1 + 4 + 0 + 9) / 4)
+
+
+def test_smooth_l1_counts_in_units_of_the_labels() -> None:
+    """Standardised by 4 and 0.5: equal to torch's on the labels themselves, but for the scale."""
+    torch.manual_seed(0)
+    scale, predicted, labels = torch.tensor([4.0, 0.5]), 3 * torch.randn(50, 2), torch.randn(50, 2)
+    found = regression_loss("smooth_l1", scale.tolist())({"logits": predicted}, labels)
+    raw = torch.nn.functional.smooth_l1_loss(predicted * scale, labels * scale, reduction="none") / scale
+    assert found == pytest.approx(raw.mean().item(), rel=1e-6)
+    missing = torch.tensor([[-100.0, 0.0]])
+    assert regression_loss("smooth_l1", [1.0, 1.0])(outputs([[7.0, 3.0]]), missing) == pytest.approx(2.5)
+    with pytest.raises(ValueError, match="^loss 'mae': allowed are mse and smooth_l1$"):
+        regression_loss("mae", [1.0])
 
 
 def test_missing_labels_do_not_count() -> None:
     logits = torch.tensor([[1.0, 2.0], [3.0, float(IGNORED)]], requires_grad=True)
-    loss = regression_loss({"logits": logits}, torch.tensor([[0.0, -100.0], [5.0, -100.0]]))
+    loss = MSE({"logits": logits}, torch.tensor([[0.0, -100.0], [5.0, -100.0]]))
     assert loss.item() == pytest.approx((1 + 4) / 2)
     loss.backward()
     assert logits.grad.tolist() == [[1.0, 0.0], [-2.0, 0.0]]
@@ -48,7 +64,7 @@ def test_missing_labels_do_not_count() -> None:
 
 @pytest.mark.parametrize("count", [8, torch.tensor(8)])
 def test_losses_divide_by_the_items_of_the_global_batch(count: int | torch.Tensor) -> None:
-    assert regression_loss(outputs([[1.0], [3.0]]), torch.tensor([[0.0], [-100.0]]), count) == pytest.approx(1 / 8)
+    assert MSE(outputs([[1.0], [3.0]]), torch.tensor([[0.0], [-100.0]]), count) == pytest.approx(1 / 8)
     labels = torch.tensor([[IGNORED, 1, 0]])
     logits = outputs([[[9.0, 9.0], [0.0, 0.0], [0.0, 0.0]]])
     assert masked_lm_loss(logits, labels, count) == pytest.approx(2 * 0.6931472 / 8)
@@ -65,7 +81,7 @@ def test_parts_of_a_batch_add_up_to_the_whole() -> None:
     assert whole == pytest.approx(torch.nn.functional.cross_entropy(logits.mT, labels).item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("loss", [regression_loss, masked_lm_loss])
+@pytest.mark.parametrize("loss", [MSE, masked_lm_loss])
 def test_nothing_to_learn_is_a_loss_of_zero(loss: object) -> None:
     is_mlm = loss is masked_lm_loss
     logits = torch.ones((2, 3, 4) if is_mlm else (2, 3), requires_grad=True)
@@ -75,7 +91,7 @@ def test_nothing_to_learn_is_a_loss_of_zero(loss: object) -> None:
     assert not logits.grad.any()
 
 
-@pytest.mark.parametrize("loss", [regression_loss, masked_lm_loss])
+@pytest.mark.parametrize("loss", [MSE, masked_lm_loss])
 def test_losses_are_float32_for_bf16_outputs(loss: object) -> None:
     logits = torch.ones(2, 3, 4) if loss is masked_lm_loss else torch.ones(2, 3)
     labels = torch.zeros(2, 3, dtype=torch.int64 if loss is masked_lm_loss else torch.float32)

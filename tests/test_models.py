@@ -68,8 +68,10 @@ def test_a_checkpoint_of_other_kmers(name: str, asked: object, saved: str, check
 
 
 def test_a_checkpoint_that_does_not_say_its_kmers(copy: Path) -> None:
-    """DNABERT's own folders: the flags say it, and the number of ids is checked."""
+    """Without a vocabulary the flags say it, and the number of ids is checked."""
     (copy / "tokenizer_config.json").unlink()
+    assert kmer_settings(load_tokenizer(KmerTokenizer, arguments(copy))) == (3, 1, "ACGT")  # by vocab.txt
+    (copy / "vocab.txt").unlink()
     asked = arguments(copy, k=3, stride=2, alphabet="ACGT")
     tokenizer = load_tokenizer(KmerTokenizer, asked)
     assert load_config(asked, tokenizer).vocab_size == 69

@@ -16,7 +16,9 @@ from tiny_runs import flags, planted_table, random_dna
 import run_finetune_regression
 import run_pretrain_mlm
 from kmerbert.masking import BaseMasking
-from kmerbert.training import EpochClock, KmerTrainingArguments, callbacks, check_validation, describe_run, start_run
+from kmerbert.training import EpochClock, KmerTrainingArguments, callbacks, describe_run, plan_evaluations, start_run
+
+ROWS = {"train": range(1000), "validation": range(5)}
 
 
 def arguments(folder: Path, **settings: Any) -> KmerTrainingArguments:
@@ -88,17 +90,34 @@ def test_checkpoints_are_saved_when_the_model_is_evaluated(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("metric", ["loss", "eval_loss", "pearsonr", "eval_pearsonr", "pearsonr_b", None])
 def test_metrics_to_choose_by(metric: str | None, tmp_path: Path) -> None:
-    check_validation(arguments(tmp_path, metric_for_best_model=metric), 5, ("pearsonr", "pearsonr_b"))
+    plan_evaluations(arguments(tmp_path, metric_for_best_model=metric), ROWS, ("pearsonr", "pearsonr_b"))
 
 
 def test_a_run_that_could_not_choose_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"no validation rows: give --validation_file.*--eval_strategy no"):
-        check_validation(arguments(tmp_path), 0, ("mse",))
+        plan_evaluations(arguments(tmp_path), {"train": range(9)}, ("mse",))
     with pytest.raises(
         ValueError, match=r"--metric_for_best_model 'accuracy' is not measured: allowed are loss, mse, mae"
     ):
-        check_validation(arguments(tmp_path, metric_for_best_model="accuracy"), 5, ("mse", "mae"))
-    check_validation(arguments(tmp_path, eval_strategy="no", metric_for_best_model="accuracy"), 0, ("mse",))
+        plan_evaluations(arguments(tmp_path, metric_for_best_model="accuracy"), ROWS, ("mse", "mae"))
+    plan_evaluations(arguments(tmp_path, eval_strategy="no", metric_for_best_model="accuracy"), {}, ("mse",))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "batch", "accumulation", "steps"),
+    [(0.2, 10, 1, 20), (0.2, 32, 1, 6), (0.5, 32, 4, 4), (1e-6, 10, 1, 1), (2, 10, 1, 200)],
+)
+def test_evaluations_after_a_part_of_an_epoch(
+    epochs: float, batch: int, accumulation: int, steps: int, tmp_path: Path
+) -> None:
+    settings = arguments(
+        tmp_path, eval_epochs=epochs, per_device_train_batch_size=batch, gradient_accumulation_steps=accumulation
+    )
+    plan_evaluations(settings, ROWS, ("mse",))
+    assert (settings.eval_strategy.value, settings.eval_steps) == ("steps", steps)
+    assert (settings.save_strategy.value, settings.save_steps) == ("steps", steps)
+    with pytest.raises(ValueError, match="--eval_epochs 0: allowed is above 0"):
+        arguments(tmp_path, eval_epochs=0)
 
 
 def test_description_counts_the_sequences_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,3 +53,25 @@ def flags(train_file: Path, folder: Path, **settings: object) -> list[str]:
     if "model_name_or_path" not in given:
         given = {"k": 3, "config_overrides": NETWORK} | given
     return [f"--{name}={value}" for name, value in given.items()]
+
+
+def make_batch(tokenizer: Any, sequences: list[str], epoch: int = 0, first_row: int = 0) -> dict[str, Any]:
+    """The batch that TokenDataset gives for these sequences."""
+    ids = tokenizer.encode_ids(sequences)
+    batch = {"input_ids": ids, "row": np.arange(first_row, first_row + len(ids)), "epoch": epoch}
+    n_tokens = 2 + tokenizer.n_tokens(np.array([len(sequence) for sequence in sequences]))
+    if len(set(n_tokens)) > 1:
+        batch["attention_mask"] = (np.arange(ids.shape[1]) < n_tokens[:, None]).astype(np.int8)
+    return batch
+
+
+def ragged_dna(seed: int = 0, n: int = 60) -> list[str]:
+    """Rows of 20 to 70 bases, every third with an N."""
+    random = np.random.default_rng(seed)
+    sequences = [row[: random.integers(20, 71)] for row in random_dna(random, n, 70)]
+    return [row[:12] + "N" + row[13:] if number % 3 == 0 else row for number, row in enumerate(sequences)]
+
+
+def bases_of(token: int, tokenizer: Any) -> range:
+    """Bases that the token at this position of a row spells; position 0 is [CLS]."""
+    return range((token - 1) * tokenizer.stride, (token - 1) * tokenizer.stride + tokenizer.k)
