@@ -56,6 +56,9 @@ class _Parser(HfArgumentParser):
         self.switches = {name for name, action in self.flags.items() if action.type is string_to_bool}
         for name in self.switches:  # also those whose default is None
             self.flags[name].nargs, self.flags[name].const = "?", True
+        for action in self.flags.values():
+            if action.default is None and action.type in (int, float):
+                action.type = _number_or_none(action.type)
 
     def error(self, message: str) -> NoReturn:
         message = re.sub(r"(--\w+)/--[\w-]+", r"\1", message)
@@ -75,6 +78,16 @@ class _Parser(HfArgumentParser):
             near = difflib.get_close_matches(name, self.flags, n=1)
             hint = f"did you mean {prefix}{near[0]}?" if near else "--help lists all"
             raise ValueError(f"{place}unknown argument {prefix}{name}: {hint}")
+
+
+def _number_or_none(number: type) -> Callable[[str], Any]:
+    """Reads a number, or `none`, with which the command line takes back what a recipe says."""
+
+    def read(text: str) -> Any:
+        return None if text.lower() == "none" else number(text)
+
+    read.__name__ = number.__name__  # argparse names it in its message
+    return read
 
 
 def parse(

@@ -122,6 +122,13 @@ def test_command_line_wins_wherever_the_recipe_stands(spelling: list[str], tmp_p
         assert (found.rate, found.rows, found.on) == (0.2, 4, True)
 
 
+def test_none_takes_back_what_a_recipe_says(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("rows: 7\n")
+    assert flags("--config", str(tmp_path / "a.yaml"), "--rows", "none").rows is None
+    with pytest.raises(ValueError, match="^argument --rate: invalid float value: 'none'$"):
+        flags("--rate", "none")
+
+
 def test_last_recipe_counts(tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text("rows: 5")
     assert flags("--config", recipe(tmp_path, "rows: 4"), "--config", str(tmp_path / "other.yaml")).rows == 5

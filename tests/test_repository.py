@@ -137,8 +137,8 @@ def test_recipes_are_found() -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_recipe_parses(recipe: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    script = ROOT / f"run_{recipe.stem}.py"
-    assert script in SCRIPTS, "a recipe is named after its script"
+    script = next((script for script in SCRIPTS if f"run_{recipe.stem}".startswith(script.stem)), None)
+    assert script, "the name of a recipe begins with its script's"
     argv = ["--config", str(recipe), "--train_file", "x.tsv", "--output_dir", str(tmp_path)]
     check_command(script, argv, monkeypatch)
 
