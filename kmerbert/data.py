@@ -219,7 +219,7 @@ def _check_unknown(table: TokenTable) -> None:
 def _report(split: str, dataset: TokenDataset, label_columns: Sequence[str]) -> None:
     """Logs what a split holds; refuses one that says nothing about an output."""
     lengths, values = dataset.table.lengths[dataset.rows], ""
-    for name, column in zip(label_columns, dataset.labels.T, strict=True):
+    for name, column in zip(label_columns, dataset.labels.T, strict=False):  # pretraining: values, no names
         if np.isnan(column).all():
             raise ValueError(f"{dataset.table.source.name}: no {split} row has a value in {name}")
         values += f"; {name} {np.nanmean(column):.3g} +- {np.nanstd(column):.3g}"
