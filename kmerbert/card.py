@@ -3,7 +3,7 @@
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,12 @@ def write_card(folder: Path, repository: str, facts: CardFacts, config: Any) -> 
         facts: of the run.
         config: the model's configuration; `data_name` and `data_checksum` say what it was trained on.
     """
+    if flanks := getattr(config, "flanks", None):
+        words = (
+            f" It reads each sequence between {flanks['length']} bases of its plasmid on each side (`flanks` in "
+            "config.json): `run_predict.py` puts them on; to any other program give sequences that have them."
+        )
+        facts = replace(facts, summary=facts.summary + words)
     text = model_card(facts, repository, config.data_name, config.data_checksum)
     unfinished = folder / ".README.md.unfinished"
     unfinished.write_text(text, encoding="utf-8")

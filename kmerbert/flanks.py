@@ -17,7 +17,7 @@ LEAST_SHARED = 8
 # That many do not agree by chance in a file of any size.
 NOT_BY_CHANCE = 16
 # Bases of the plasmid on each side of the insert that are searched for at the ends of sequences.
-SEARCHED = 50
+SEARCHED = 200
 # An end that should repeat the plasmid and differs in more than this share of its bases is another sequence.
 MOST_MISMATCHES = 0.3
 

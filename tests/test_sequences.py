@@ -7,7 +7,16 @@ import random
 import pytest
 
 from kmerbert import sequences
-from kmerbert.sequences import BAD, CANONICAL, FastaRecord, canonical, read_fasta, reverse_complement, windows
+from kmerbert.sequences import (
+    BAD,
+    CANONICAL,
+    FastaRecord,
+    canonical,
+    random_windows,
+    read_fasta,
+    reverse_complement,
+    windows,
+)
 
 # Every IUPAC code (doi:10.1093/nar/13.9.3021) and the bases that it stands for.
 IUPAC = {
@@ -71,6 +80,23 @@ def test_windows_cover_every_base(n_bases: int, length: int, step: int) -> None:
     steps = [b[0] - a[0] for a, b in itertools.pairwise(found)]
     assert all(found_step == step for found_step in steps[:-1])
     assert all(0 < found_step <= step for found_step in steps)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_windows_follow_one_another(seed: int) -> None:
+    """Half of them are full, the others uniform below; only an end too short for a k-mer is left out."""
+    found = random_windows(200_003, 515, 6, 0.5, random.Random(seed))
+    assert found[0][0] == 0
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(found))
+    assert 200_003 - 6 < found[-1][1] <= 200_003
+    lengths = [end - start for start, end in found[:-1]]
+    assert min(lengths) >= 6
+    assert max(lengths) == 515
+    assert sum(length == 515 for length in lengths) / len(lengths) == pytest.approx(0.5, abs=0.1)
+    short = [length for length in lengths if length < 515]
+    assert sum(short) / len(short) == pytest.approx(515 / 2, rel=0.15)
+    assert random_windows(5, 515, 6, 0.5, random.Random(seed)) == []
+    assert random_windows(515, 515, 6, 1.0, random.Random(seed)) == [(0, 515)]
 
 
 def test_fasta_as_people_write_it() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kmerbert import splits
-from kmerbert.splits import SPLIT_NAMES, SPLITS, Leak, components, find_duplicate, find_leak, hold_out
+from kmerbert.splits import SPLIT_NAMES, SPLITS, Leak, components, find_duplicate, find_leak, hold_out, top_rows
 
 
 def joined(keys: list[int], groups: list[int]) -> list[int]:
@@ -123,6 +123,19 @@ def test_find_duplicate() -> None:
     assert find_duplicate(np.array([], np.uint64)) == (0, None)
     # Three repeats; the earliest one is row 2, which repeats row 1.
     assert find_duplicate(np.array([9, 4, 4, 9, 4])) == (3, Leak(1, 2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_top_rows_against_sorting(seed: int) -> None:
+    """SYSU-SAIL's rule: sort downwards, take the value at place int(0.2 n), keep what is at or above it."""
+    random = np.random.default_rng(seed)
+    values = random.integers(0, 18, random.integers(5, 400)).astype(float)  # most values stand many times
+    threshold = sorted(values, reverse=True)[int(0.2 * len(values))]
+    expected = [row for row, value in enumerate(values) if value >= threshold]
+    assert top_rows(values, 0.2).tolist() == expected
+    assert len(expected) > 0.2 * len(values)
+    missing = np.insert(values, 2, np.nan)
+    assert top_rows(missing, 0.2).tolist() == [row + (row >= 2) for row in expected]
 
 
 def test_words_for_splits() -> None:

@@ -1,0 +1,158 @@
+"""modeling_kmer_regression: frames equal a tokenizer that cuts them, outputs are averaged before the loss, it travels."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import flags, planted_table, random_dna
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForSequenceClassification,
+    pipeline,
+)
+
+import run_finetune_regression
+import run_pretrain_mlm
+from kmerbert.models import max_tokens
+from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification, split_frames
+from tokenization_kmer import KmerTokenizer
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+NETWORK = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32"
+
+
+def build(k: int, n_frames: int, n_outputs: int = 1) -> KmerBertForSequenceClassification:
+    torch.manual_seed(0)
+    sizes = SIZES | {"vocab_size": 5 + 4**k, "num_labels": n_outputs, "initializer_range": 0.5}
+    return KmerBertForSequenceClassification(KmerBertConfig(n_frames, **sizes)).eval()
+
+
+@pytest.mark.parametrize(("k", "n_frames"), [(3, 3), (3, 1), (2, 2), (4, 3), (2, 5)])
+@pytest.mark.parametrize("is_ragged", [False, True])
+def test_equals_reading_the_frames_one_by_one(k: int, n_frames: int, is_ragged: bool) -> None:
+    """The reference cuts the string, tokenises each piece with stride n_frames and averages a plain BERT's answers."""
+    model, random = build(k, n_frames, n_outputs=2), np.random.default_rng(k)
+    plain = BertForSequenceClassification(BertConfig(**SIZES, vocab_size=5 + 4**k, num_labels=2)).eval()
+    plain.load_state_dict(model.state_dict())
+    rows = random_dna(random, 12, 31)
+    rows = [row[: random.integers(k + n_frames, 32)] for row in rows] if is_ragged else rows
+    every = KmerTokenizer(k)(rows, padding=True, return_tensors="pt")
+    expected = []
+    for row in rows:
+        answers = []
+        for frame in range(n_frames):
+            words = [row[start : start + k] for start in range(frame, len(row) - k + 1, n_frames)]
+            ids = [2, *KmerTokenizer(k).convert_tokens_to_ids(words), 3]
+            answers.append(plain(torch.tensor([ids])).logits[0])
+        expected.append(torch.stack(answers).mean(dim=0))
+    with torch.no_grad():
+        found = model(every["input_ids"], every["attention_mask"]).logits
+        assert torch.allclose(found, torch.stack(expected), atol=1e-5)
+        if not is_ragged:
+            assert torch.allclose(model(every["input_ids"]).logits, found, atol=1e-6)
+
+
+def test_frames_by_hand() -> None:
+    ids = torch.tensor([[2, 10, 11, 12, 13, 3, 0], [2, 20, 21, 22, 23, 24, 3]])
+    frames, mask = split_frames(ids, (ids != 0).long(), 2, pad_id=0)
+    assert frames.tolist() == [[2, 10, 12, 3, 0], [2, 11, 13, 3, 0], [2, 20, 22, 24, 3], [2, 21, 23, 3, 0]]
+    assert torch.equal(mask, (frames != 0).long())
+    frames, mask = split_frames(ids[:1, :6], None, 2, pad_id=0)
+    assert (frames.tolist(), mask) == ([[2, 10, 12, 3], [2, 11, 13, 3]], None)
+    frames, mask = split_frames(ids[1:], None, 3, pad_id=0)
+    assert frames.tolist() == [[2, 20, 23, 3], [2, 21, 24, 3], [2, 22, 3, 0]]
+
+
+def test_the_loss_is_that_of_the_averaged_outputs() -> None:
+    """Not the average of the frames' losses."""
+    model, ids = build(3, 3), KmerTokenizer(3).encode_ids(random_dna(np.random.default_rng(0), 4, 30))
+    ids, labels = torch.from_numpy(ids).long(), torch.randn(4, 1)
+    found = model(ids, labels=labels)
+    assert found.loss.item() == pytest.approx(((found.logits - labels) ** 2).mean().item(), rel=1e-6)
+
+
+def test_a_pretrained_bert_fits_in() -> None:
+    config = KmerBertConfig.from_bert(BertConfig(**SIZES, auto_map={"AutoConfig": "a.b"}, num_labels=3), 4)
+    assert (config.n_frames, config.num_labels, config.hidden_size, config.model_type) == (4, 3, 16, "kmer_bert")
+    assert not hasattr(config, "auto_map")
+    with pytest.raises(ValueError, match="reading frames are there for bert, not for albert"):
+        KmerBertConfig.from_bert(AlbertConfig(), 3)
+    with pytest.raises(ValueError, match="n_frames 0: allowed is 1 or more"):
+        KmerBertConfig(0)
+
+
+def test_length_that_the_model_reads() -> None:
+    """Three frames of at most 510 k-mers; a plain BERT reads one."""
+    assert max_tokens(KmerBertConfig(3)) == 3 * 510 + 2
+    assert max_tokens(KmerBertConfig(1)) == max_tokens(BertConfig()) == 512
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of both stages: 3-mers that do not overlap, plasmid flanks, then three frames of them."""
+    folder = tmp_path_factory.mktemp("frames")
+    table = planted_table(folder / "a.tsv", n=60)
+    plasmid = folder / "plasmid.txt"
+    plasmid.write_text("ACGTACGTTTGACA" + "N" * 20 + "GGTTACGGCTGTTA")
+    run_pretrain_mlm.main(
+        flags(
+            table, folder / "mlm", k=3, stride=3, config_overrides=NETWORK, masking="tokens", flank_file=plasmid,
+            flank_length=9, top_fraction=0.5, mlm_probability=0.5, mask_region="9:-9",
+        )
+    )  # fmt: skip
+    run_finetune_regression.main(flags(table, folder / "out", model_name_or_path=folder / "mlm", reading_frames=3))
+    return folder
+
+
+def test_both_stages(trained: Path) -> None:
+    pretrained = json.loads((trained / "mlm" / "config.json").read_text())
+    assert (pretrained["kmer_stride"], pretrained["n_training_rows"]) == (3, 28)  # 31 of 60 rows, a tenth held out
+    assert pretrained["flanks"] == {"left": "ACGTACGTTTGACA", "right": "GGTTACGGCTGTTA", "length": 9}
+    assert pretrained["sequence_length"] == [42, 42]  # 24 + 2 x 9 bases
+    saved = json.loads((trained / "out" / "config.json").read_text())
+    assert (saved["model_type"], saved["n_frames"], saved["kmer_stride"]) == ("kmer_bert", 3, 1)
+    assert saved["flanks"] == pretrained["flanks"]
+    assert (trained / "out" / "modeling_kmer_regression.py").is_file()
+    assert "flanks" in (trained / "out" / "README.md").read_text()
+
+
+def test_weights_come_from_the_pretraining(trained: Path, tmp_path: Path) -> None:
+    arguments = flags(
+        trained / "a.tsv", tmp_path / "out", model_name_or_path=trained / "mlm", reading_frames=3, learning_rate=0
+    )
+    run_finetune_regression.main(arguments)
+    found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
+    before = run_pretrain_mlm.AutoModelForMaskedLM.from_pretrained(trained / "mlm").state_dict()
+    shared = [name for name in found if name in before]
+    assert len(shared) == len(found) - 4  # all but the pooler and the head
+    assert all(torch.equal(found[name], before[name]) for name in shared)
+
+
+def test_loads_elsewhere_as_remote_code(trained: Path, tmp_path: Path) -> None:
+    """From another folder and process, where nothing of this repository can be imported."""
+    rows = random_dna(np.random.default_rng(5), 3, 42)
+    here = pipeline("text-classification", model=str(trained / "out"), trust_remote_code=True)
+    expected = [answer["score"] for answer in here(rows)]
+    code = (
+        "import json, sys; from transformers import pipeline\n"
+        "predict = pipeline('text-classification', model=sys.argv[1], trust_remote_code=True)\n"
+        "print(json.dumps([answer['score'] for answer in predict(sys.argv[2:])]))"
+    )
+    command = [sys.executable, "-c", code, str(trained / "out"), *rows]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert json.loads(ended.stdout.splitlines()[-1]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_never_loads_as_a_plain_bert(trained: Path, tmp_path: Path) -> None:
+    code = "import sys; from transformers import AlbertConfig, AutoModelForSequenceClassification as A; A.from_pretrained(sys.argv[1])"
+    command = [sys.executable, "-c", code, str(trained / "out")]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert ended.returncode != 0
+    assert "trust_remote_code" in ended.stderr
