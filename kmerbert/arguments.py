@@ -61,6 +61,14 @@ class SequenceDataArguments:
     id_column: str | None = HfArg(default=None, help="Column with a name for each row; names may not repeat.")
     split_column: str | None = HfArg(default=None, help="Column of --train_file: train, validation or test.")
     group_column: str | None = HfArg(default=None, help="Column (locus, gene, ...) whose rows stay on one side.")
+    cluster_file: str | None = HfArg(
+        default=None,
+        help="Clusters that stay on one side: CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and cluster.",
+    )
+    similar_sequences: float | None = HfArg(
+        default=None,
+        help="Sequences at least this identical (0.95) stay on one side; found here, no cluster file needed.",
+    )
     validation_split_percentage: float = HfArg(default=10.0, help="Percent to hold out where no such rows are given.")
     test_split_percentage: float = HfArg(default=0.0, help="Percent to hold out where no such rows are given.")
     validation_rows: int | None = HfArg(default=None, help="Exact number of validation rows, instead of a percentage.")
@@ -91,6 +99,11 @@ class SequenceDataArguments:
             raise ValueError("--dataset_name has its own splits: drop --validation_file, --test_file, --split_column")
         if self.split_column and self.validation_file:
             raise ValueError("--split_column and --validation_file both name the validation rows: give one")
+        if self.similar_sequences is not None and not 0.5 < self.similar_sequences <= 1:
+            raise ValueError(f"--similar_sequences {self.similar_sequences}: allowed is above 0.5, up to 1")
+        for name in ("cluster_file", "similar_sequences"):
+            if self.split_column and getattr(self, name):
+                raise ValueError(f"--{name} has no effect on rows that --split_column divides: give one")
         for name in ("validation_split_percentage", "test_split_percentage"):
             if not 0 <= getattr(self, name) < 100:
                 raise ValueError(f"--{name} {getattr(self, name)}: allowed is 0 up to, but not, 100")
@@ -149,6 +162,8 @@ class PretrainingDataArguments(SequenceDataArguments):
             raise ValueError(
                 f"--short_windows {self.short_windows}: allowed is 0 to 1, with --window_length and without --window_step"
             )
+        if self.similar_sequences and self.window_length:
+            raise ValueError("--similar_sequences compares whole sequences: leave out one of it and --window_length")
         if self.window_step and self.window_step > (self.window_length or 0):
             raise ValueError(
                 f"--window_step {self.window_step}: allowed is up to --window_length, which must be given too"

@@ -54,7 +54,7 @@ def read_rows(batch: Batch, source: Source, spec: Rows, tokenizer: Any) -> tuple
 
     Returns:
         The sequences, in the letters ACGTN, and arrays of the same length: `numbers` (int64, 1-based, in the source)
-        and, where asked for, `labels` (float32 (n, outputs)), `splits` (int8), `groups` and `ids` (uint64 hashes), and
+        and, where asked for, `labels` (float32 (n, outputs)), `splits` (int8), `groups` and `names` (uint64 hashes of groups and of ids), and
         `overlaps` (int64, equal for windows that share bases).
 
     Raises:
@@ -117,7 +117,7 @@ def _check(batch: Batch, source: Source, spec: Rows) -> tuple[list[str], dict[st
         columns["groups"] = hash_words(names(spec.group))
     identifier = spec.id or ("id" if "id" in batch.columns else None)
     if identifier:
-        columns["ids"] = hash_words(names(identifier))
+        columns["names"] = hash_words(names(identifier))
     return sequences, columns
 
 

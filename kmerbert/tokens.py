@@ -14,13 +14,14 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets import config as datasets_config
 
+from .near_duplicates import near_duplicates
 from .rows import SPECIAL_TOKENS, Rows, hash_words, read_rows
 from .splits import find_duplicate
 from .tables import FileSource, Source
 
 # Part of the cache's key: raise it when the same rows would give other files.
-LAYOUT = 2
-SIDE = ("keys", "numbers", "splits", "groups", "overlaps")  # arrays beside the Arrow file
+LAYOUT = 3
+SIDE = ("keys", "numbers", "names", "splits", "groups", "overlaps")  # arrays beside the Arrow file
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class TokenTable:
     Attributes:
         source: where they are from.
         dataset: the memory-mapped Arrow table, columns `input_ids` (and `labels`).
+        stem: path of its files, without their endings.
         keys: uint64 array (n,), a hash of each row's sequence.
         numbers: int64 array (n,), each row's number in its source, 1-based (a line, a record or a row).
+        names: uint64 array (n,), a hash of each row's id; None where rows have none.
         splits: int8 array (n,), 0 train, 1 validation, 2 test; None without a split column.
         groups: uint64 array (n,), a hash of each row's group; None without a group column.
         overlaps: int64 array (n,), equal for windows of one sequence that share bases, directly or through others; None
@@ -42,8 +45,10 @@ class TokenTable:
 
     source: Source
     dataset: Dataset
+    stem: Path
     keys: np.ndarray
     numbers: np.ndarray
+    names: np.ndarray | None
     splits: np.ndarray | None
     groups: np.ndarray | None
     overlaps: np.ndarray | None
@@ -139,7 +144,7 @@ def tokenise(source: Source, spec: Rows, tokenizer: Any, cache_dir: str | None) 
         values = {name: side[name] if name in side else None for name in SIDE}
         share = float(side["unknown_share"])
     dataset = Dataset.from_file(str(arrow))
-    return TokenTable(source, dataset, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
+    return TokenTable(source, dataset, stem, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
 
 
 def _write(path: Path, source: Source, spec: Rows, tokenizer: Any) -> dict[str, np.ndarray]:
@@ -166,12 +171,35 @@ def _write(path: Path, source: Source, spec: Rows, tokenizer: Any) -> dict[str, 
         raise ValueError(f"{source.name}: no rows")
     writer.close()
     side = {name: np.concatenate(values) for name, values in kept.items()}
-    if (ids := side.pop("ids", None)) is not None and not spec.window:
-        _, pair = find_duplicate(ids)
+    if "names" in side and not spec.window:
+        _, pair = find_duplicate(side["names"])
         if pair:
             places = [source.place(int(side["numbers"][row])) for row in pair]
             raise ValueError(f"{places[0]} and {places[1]} have the same id: ids may not repeat")
     return side | {"unknown_share": np.array(unknown / max(kmers, 1))}
+
+
+def similar_groups(table: TokenTable, sequence_column: str, tokenizer: Any, identity: float) -> np.ndarray:
+    """Groups of near-duplicate sequences; found once, then kept beside the token file.
+
+    Args:
+        table: rows that were not cut into windows.
+        sequence_column: of its source.
+        tokenizer: as for `tokenise`.
+        identity: as for `near_duplicates`.
+
+    Returns:
+        int64 array (n,), equal for rows that are near duplicates, directly or through others.
+    """
+    path = table.stem.with_name(f"{table.stem.name}-similar-{identity:g}.npy")
+    if not path.exists():
+        spec = Rows(sequence_column)
+        batches = table.source.batches(spec.columns)
+        groups = near_duplicates((read_rows(batch, table.source, spec, tokenizer)[0] for batch in batches), identity)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as name:
+            np.save(Path(name) / "groups.npy", groups)
+            os.replace(Path(name) / "groups.npy", path)
+    return np.load(path)
 
 
 def _as_lists(ids: np.ndarray, lengths: np.ndarray) -> pa.ListArray:
