@@ -4,41 +4,50 @@ Reads a table with a header (.tsv .csv .parquet, text also .gz): `id` or `sequen
 `prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and benchmarks/kmer_ridge.py write it.
 Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png.
 
+With --challenge_dir it gives the official score of the DREAM Challenge 2022 instead, and draws one figure per subset.
+Predictions are then the challenge's .json of rows and values, its sequence<TAB>prediction, or a table `sequence
+prediction`. The folder holds public_leaderboard_ids and, for the private score, test_subset_ids and the labelled test
+file, filtered_test_data_with_MAUDE_expression.txt, as they are published (doi:10.5281/zenodo.10633252).
+
     python run_evaluate.py --predictions_file predictions.tsv --baseline_file ridge.tsv --output_dir evaluation
     python run_evaluate.py --predictions_file predictions.tsv --run_dir model --unit "log2 bin" --output_dir evaluation
+    python run_evaluate.py --predictions_file submission.json --challenge_dir dream2022 --output_dir evaluation
 """
 
-import gzip
 import json
 import re
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from transformers.hf_argparser import HfArg
 
+from kmerbert.challenge import SUBSETS, read_challenge
 from kmerbert.command_line import parse, run
-from kmerbert.metrics import match_rows, regression_metrics
+from kmerbert.metrics import regression_metrics
 from kmerbert.plotting import plot_predicted_against_measured, plot_training_curves
-from kmerbert.tables import FileSource, to_numbers
+from kmerbert.prediction_tables import align, read_predictions, read_submission, take
 
-RESULTS = re.compile(r"metrics\.json|training_curves\.png|predicted_against_measured.*\.png")
+NAMES = "|".join(subset.name for subset in SUBSETS)
+RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
+Results = tuple[dict[str, Any], dict[str, Any], list[str]]  # content of metrics.json, figures by name, lines to print
 
 
 @dataclass
 class EvaluationArguments:
     """What to compare, and where to write."""
 
-    predictions_file: str | None = HfArg(default=None, help="Table of predictions and measured values, with a header.")
+    predictions_file: str | None = HfArg(default=None, help="Predictions: a table, or what the challenge asks for.")
     output_dir: str | None = HfArg(default=None, help="Folder for metrics.json and the figures.")
     baseline_file: str | None = HfArg(default=None, help="Another model's table for the same rows, in any order.")
+    challenge_dir: str | None = HfArg(default=None, help="Folder of the DREAM Challenge 2022, for its official score.")
+    leaderboard: Literal["public", "private"] | None = HfArg(
+        default=None, help="Rows of the official score (default: private where the labelled test file is there)."
+    )
     run_dir: str | None = HfArg(default=None, help="Output folder of a training run, to draw its curves.")
     unit: str = HfArg(default="", help="Unit of the measured values, for the axes of the figures.")
     overwrite_output_dir: bool = HfArg(default=False, help="Replace the results that --output_dir already holds.")
@@ -46,70 +55,17 @@ class EvaluationArguments:
     def __post_init__(self) -> None:
         if not self.predictions_file or not self.output_dir:
             raise ValueError("give --predictions_file (a table that run_predict.py wrote) and --output_dir (a folder)")
+        if self.leaderboard and not self.challenge_dir:
+            raise ValueError("--leaderboard says which official score: give --challenge_dir (the challenge's folder)")
+        if self.baseline_file and self.challenge_dir:
+            raise ValueError(
+                "--baseline_file has no official score beside --challenge_dir: score it by a second command"
+            )
 
 
-def read_predictions(path: str) -> pd.DataFrame:
-    """Reads a table; predictions and measured values become float64, NaN where nothing was measured."""
-    source = FileSource(Path(path))
-    if source.format not in ("\t", ",", "parquet"):
-        raise ValueError(f"{path}: predictions are read from .tsv, .csv (each also .gz) or .parquet")
-    text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False}
-    try:
-        table = pd.read_parquet(path) if source.format == "parquet" else pd.read_csv(path, sep=source.format, **text)
-    except (ValueError, EOFError, ImportError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is empty or not a table with a header: {error}") from None
-    if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")
-    first = 1 if source.format == "parquet" else 2
-    for column in filter(re.compile("(prediction|observed)(_.+)?").fullmatch, table):
-        table[column] = to_numbers(pa.array(table[column], from_pandas=True), source, first, column)
-        if column.startswith("prediction") and table[column].isna().any():
-            raise ValueError(f"{source.place(first + int(table[column].isna().argmax()))}: {column} is missing")
-    return table
-
-
-def take(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> np.ndarray:
-    """Takes columns of numbers out of a table, float64 (n, columns)."""
-    if missing := [column for column in columns if column not in table]:
-        raise ValueError(f"{path}: no column {missing[0]!r}; columns found: {', '.join(table)}; {hint}")
-    return table[columns].to_numpy(np.float64)
-
-
-def align(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.DataFrame:
-    """Puts a baseline's rows in the order of the predictions; rows are the same if their `id` and `sequence` are."""
-    keys = [column for column in ("id", "sequence") if column in table and column in baseline]
-    if not keys:
-        raise ValueError(f"--baseline_file {path}: needs a column 'id' or 'sequence' that --predictions_file has too")
-    try:
-        return baseline.iloc[match_rows(*(rows[keys].astype(str).agg(" ".join, axis=1) for rows in (table, baseline)))]
-    except ValueError as error:
-        raise ValueError(f"--baseline_file {path}, by {' and '.join(keys)}: {error}: predict the same rows") from None
-
-
-def write_results(folder: Path, metrics: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Puts the results into the folder when all are whole, in the place of those it held."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-        Path(unfinished, "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-        for name, ax in figures.items():
-            ax.figure.savefig(Path(unfinished, name), dpi=200)
-        for file in filter(lambda file: RESULTS.fullmatch(file.name), list(folder.iterdir())):
-            file.unlink()
-        for file in list(Path(unfinished).iterdir()):
-            file.replace(folder / file.name)
-
-
-def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Runs the script; returns the content of metrics.json."""
-    (args,) = parse([EvaluationArguments], argv, description=__doc__.split("\n")[0])
-
-    folder, path, state = Path(args.output_dir), args.predictions_file, Path(args.run_dir or "", "trainer_state.json")
-    old = [] if args.overwrite_output_dir else [file.name for file in folder.glob("*") if RESULTS.fullmatch(file.name)]
-    if old:
-        raise ValueError(f"--output_dir {folder} already holds {old[0]}: name another or --overwrite_output_dir")
-    if args.run_dir and not state.is_file():
-        raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
-
+def evaluate_table(args: EvaluationArguments) -> Results:
+    """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
+    path = args.predictions_file
     table = read_predictions(path)
     columns = [column for column in table if re.fullmatch("prediction(_.+)?", column)] or ["prediction"]
     names = [column.removeprefix("prediction") for column in columns]
@@ -128,17 +84,64 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for name, x, y in zip(names, predicted["model"].T, measured.T, strict=True):
         file_name = re.sub(r"[^\w.-]", "_", f"predicted_against_measured{name}.png")
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name[1:])
+    lines = [f"{'':<24}{'n':>8}{'r':>8}{'rho':>8}{'rmse':>10}"]
+    for model, name in product(results, ["", *several]):
+        r, rho, rmse = (results[model][metric + name] for metric in ("pearsonr", "spearmanr", "rmse"))
+        label = f"{model} {name[1:] or 'mean'}" if several else model
+        lines.append(f"{label:<24}{metrics[f'n{name}']:>8}{r:>8.3f}{rho:>8.3f}{rmse:>10.4g}")
+    return metrics, figures, lines
+
+
+def evaluate_challenge(args: EvaluationArguments) -> Results:
+    """Scores the predictions as the challenge does."""
+    challenge = read_challenge(Path(args.challenge_dir), args.leaderboard)
+    predicted = read_submission(args.predictions_file, challenge)
+    metrics = challenge.score(predicted)
+    figures, lines = {}, [f"{'subset':<24}{'weight':>8}{'n':>8}{'r':>8}{'rho':>8}"]
+    for subset in SUBSETS:
+        x, y = challenge.values(subset.name, predicted), challenge.values(subset.name, challenge.measured)
+        figures[f"subset_{subset.name}.png"] = plot_predicted_against_measured(
+            x, y, unit=args.unit or "MAUDE score", title=subset.title, same_scale=False, is_difference=subset.is_pairs
+        )
+        weight, n, r, rho = (metrics["subsets"][subset.name][key] for key in ("weight", "n", "r", "rho"))
+        lines.append(f"{subset.name:<24}{weight:>8.2f}{n:>8}{r:>8.3f}{rho:>8.3f}")
+    if constant := challenge.constant_subsets(predicted):
+        lines.append(f"warning: predictions do not vary in {', '.join(constant)}: such a subset counts as r = rho = 0")
+    for name in ("Pearson", "Spearman"):
+        lines.append(f"{f'{name} Score, {challenge.leaderboard}':<40}{metrics[f'{name.lower()}_score']:>16.4f}")
+    return metrics, figures, lines
+
+
+def write_results(folder: Path, metrics: dict[str, Any], figures: dict[str, Any]) -> None:
+    """Puts the results into the folder when all are whole, in the place of those it held."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
+        Path(unfinished, "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+        for name, ax in figures.items():
+            ax.figure.savefig(Path(unfinished, name), dpi=200)
+        for file in filter(lambda file: RESULTS.fullmatch(file.name), list(folder.iterdir())):
+            file.unlink()
+        for file in list(Path(unfinished).iterdir()):
+            file.replace(folder / file.name)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs the script; returns the content of metrics.json."""
+    (args,) = parse([EvaluationArguments], argv, description=__doc__.split("\n")[0])
+    folder, state = Path(args.output_dir), Path(args.run_dir or "", "trainer_state.json")
+    old = [] if args.overwrite_output_dir else [file.name for file in folder.glob("*") if RESULTS.fullmatch(file.name)]
+    if old:
+        raise ValueError(f"--output_dir {folder} already holds {old[0]}: name another or --overwrite_output_dir")
+    if args.run_dir and not state.is_file():
+        raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
+
+    metrics, figures, lines = evaluate_challenge(args) if args.challenge_dir else evaluate_table(args)
     if args.run_dir:
         log = json.loads(state.read_text(encoding="utf-8")).get("log_history", [])
         metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
         figures["training_curves.png"] = plot_training_curves(log, metric=metric)
-
     write_results(folder, metrics, figures)
-    print(f"{'':<24}{'n':>8}{'r':>8}{'rho':>8}{'rmse':>10}")
-    for model, name in product(results, ["", *several]):
-        r, rho, rmse = (results[model][metric + name] for metric in ("pearsonr", "spearmanr", "rmse"))
-        label = f"{model} {name[1:] or 'mean'}" if several else model
-        print(f"{label:<24}{metrics[f'n{name}']:>8}{r:>8.3f}{rho:>8.3f}{rmse:>10.4g}")
+    print(*lines, sep="\n")
     return metrics
 
 

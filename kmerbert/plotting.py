@@ -33,6 +33,7 @@ METRIC_LABELS = {
     "base_accuracy": "accuracy, share of hidden bases",
 }
 LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
+MOST_POINTS = 400  # more hide each other
 # The palest tenth of the map would vanish on white paper; dark is many, so that a grey copy reads the same way.
 COUNTS = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1.0, 256)), name="counts")
 
@@ -44,8 +45,9 @@ def plot_predicted_against_measured(
     unit: str = "",
     title: str = "",
     same_scale: bool | None = None,
+    is_difference: bool = False,
 ) -> Axes:
-    """Draws predictions against measured values, as counts of rows in hexagons.
+    """Draws predictions against measured values: few rows as points, many as counts in hexagons.
 
     Args:
         predicted: Numbers (n,), in the unit of the predictions.
@@ -56,6 +58,8 @@ def plot_predicted_against_measured(
         same_scale: Whether both are numbers of the same scale. Then the axes have the same limits and the line of
             equality is drawn; otherwise neither (the DREAM 2022 test labels are on another scale than the training
             labels, doi:10.1038/s41587-024-02414-w). None: decided by `on_same_scale`.
+        is_difference: Whether both are differences between two sequences. Then the axes say so, have zero in their
+            middle, and are crossed there: predictions of the right sign lie in two of the four quarters.
 
     Returns:
         The axes; Pearson's r, Spearman's rho and the number of rows stand in a corner.
@@ -71,24 +75,35 @@ def plot_predicted_against_measured(
         raise ValueError("nothing to draw: no row with a measured value, or values that are NaN or infinite")
     same_scale = on_same_scale(y, x) if same_scale is None else same_scale
     ax = ax or _new_axes(5.2, 4.4)
-    x_limits, y_limits = (_limits(x, y),) * 2 if same_scale else (_limits(x), _limits(y))
+    # With its mirror image, a range has 0 in its middle.
+    x_range, y_range = ((x, -x), (y, -y)) if is_difference else ((x,), (y,))
+    x_limits, y_limits = (_limits(*x_range, *y_range),) * 2 if same_scale else (_limits(*x_range), _limits(*y_range))
+    if is_difference:
+        for line in (ax.axhline, ax.axvline):
+            line(0, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
     if same_scale:
         ax.axline((x_limits[0], x_limits[0]), slope=1, color=GREY, linewidth=1, linestyle=(0, (5, 3)), label="equality")
-    hexagons = ax.hexbin(
-        x, y, gridsize=(52, 30), extent=(*x_limits, *y_limits), mincnt=1, cmap=COUNTS, linewidths=0.15, zorder=2
-    )
-    hexagons.set_norm(LogNorm(1, max(10, hexagons.get_array().max())))
-    ticks = LogLocator(subs=(1, 2, 5))
-    bar = ax.figure.colorbar(hexagons, ax=ax, label="rows per hexagon", ticks=ticks, format="%d", pad=0.03, aspect=30)
-    bar.minorticks_off()
+    if len(x) <= MOST_POINTS:
+        ax.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.5, markeredgewidth=0, zorder=2)
+    else:
+        _draw_counts(ax, x, y, (*x_limits, *y_limits), "pairs" if is_difference else "rows")
     ax.set(xlim=x_limits, ylim=y_limits, box_aspect=1, title=title)
-    ax.set_xlabel("measured" + (f" ({unit})" if unit else ""))
+    what = " difference" if is_difference else ""
     y_unit = unit if same_scale else "the model's own scale"
-    ax.set_ylabel("predicted" + (f" ({y_unit})" if y_unit else ""))
+    ax.set_xlabel(f"measured{what}" + (f" ({unit})" if unit else ""))
+    ax.set_ylabel(f"predicted{what}" + (f" ({y_unit})" if y_unit else ""))
     box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     ax.text(0.035, 0.965, _agreement(y, x), transform=ax.transAxes, va="top", bbox=box, zorder=3, linespacing=1.35)
     _tidy(ax)
     return ax
+
+
+def _draw_counts(ax: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, ...], noun: str) -> None:
+    """Draws how many rows (n,) fall into each hexagon, and the scale of the colours."""
+    hexagons = ax.hexbin(x, y, gridsize=(52, 30), extent=extent, mincnt=1, cmap=COUNTS, linewidths=0.15, zorder=2)
+    hexagons.set_norm(LogNorm(1, max(10, hexagons.get_array().max())))
+    style = {"ticks": LogLocator(subs=(1, 2, 5)), "format": "%d", "pad": 0.03, "aspect": 30}
+    ax.figure.colorbar(hexagons, ax=ax, label=f"{noun} per hexagon", **style).minorticks_off()
 
 
 def on_same_scale(predicted: np.ndarray, measured: np.ndarray) -> bool:

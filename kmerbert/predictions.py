@@ -1,11 +1,15 @@
-"""The table of predictions that scripts and other people's programs exchange. Knows no model."""
+"""The files of predictions that scripts and other people's programs exchange. Knows no model."""
 
+import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+MAX_VALUE = float(np.finfo(np.float32).max)
 
 
 def write_predictions(
@@ -42,3 +46,43 @@ def write_text(path: Path, text: str) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def read_row_values(path: Path, rows_per_key: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a JSON file of values by row number, the form in which the DREAM Challenge 2022 exchanges them.
+
+    Args:
+        path: of `{"12": 1.5, ...}` or, with two rows per key, `{"12,7": [1.5, 0.5], ...}`.
+        rows_per_key: 1 or 2.
+
+    Returns:
+        Row numbers from 0, int64, and their values, float64, in the order of the file; both (n,), or (n, 2).
+
+    Raises:
+        ValueError: for a file that is not of this form, a key that stands twice, or a value that is no finite number.
+    """
+    form = '{"row": value, ...}' if rows_per_key == 1 else '{"row,row": [value, value], ...}'
+    try:  # an object becomes a tuple, in which a key can stand twice, and a list stays a list
+        entries = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}): needed is {form}") from None
+    if not isinstance(entries, tuple) or not entries:
+        raise ValueError(f"{path} is empty or no JSON object: needed is {form}")
+    is_key = re.compile(r"[0-9]{1,7}" + r",[0-9]{1,7}" * (rows_per_key - 1)).fullmatch
+    values = []
+    for key, value in entries:
+        numbers = value if rows_per_key > 1 and isinstance(value, list) else [value]
+        # A comparison that NaN fails too; numbers only: JSON's true is no 1, and its "1" no number.
+        if len(numbers) != rows_per_key or any(
+            type(number) not in (int, float) or not abs(number) <= MAX_VALUE for number in numbers
+        ):
+            raise ValueError(f"{path}: the value of {key!r} is {str(value)[:40]!r}: allowed are finite numbers, {form}")
+        if not is_key(key):
+            raise ValueError(f"{path}: the key {key[:40]!r} is no row number from 0: needed is {form}")
+        values.append(numbers)
+    rows = np.array(",".join(key for key, _ in entries).split(",")).astype(np.int64).reshape(-1, rows_per_key)
+    order = np.lexsort(rows.T)
+    for repeated in order[1:][(rows[order][1:] == rows[order][:-1]).all(axis=1)][:1]:
+        raise ValueError(f"{path}: the key {entries[repeated][0]!r} stands twice")
+    shape = (-1,) if rows_per_key == 1 else (-1, rows_per_key)
+    return rows.reshape(shape), np.array(values, dtype=np.float64).reshape(shape)

@@ -79,6 +79,30 @@ class TestPredictedAgainstMeasured:
         assert "no correlation" in text_of(ax)
         assert "equality" in lines_of(ax)
 
+    def test_few_rows_are_points(self) -> None:
+        ax = plot_predicted_against_measured(PREDICTED[:400], MEASURED[:400], same_scale=False)
+        (points,) = ax.lines
+        np.testing.assert_array_equal(points.get_xydata(), np.stack([MEASURED[:400], PREDICTED[:400]], axis=1))
+        assert not ax.collections
+        assert len(ax.figure.axes) == 1
+        assert len(plot_predicted_against_measured(PREDICTED[:401], MEASURED[:401]).figure.axes) == 2
+
+    @pytest.mark.parametrize("n", [300, 500])
+    def test_differences_have_zero_in_the_middle(self, n: int) -> None:
+        measured, predicted = MEASURED[:n] - 9, PREDICTED[:n] + 4
+        ax = plot_predicted_against_measured(predicted, measured, unit="SD", same_scale=False, is_difference=True)
+        for (low, high), values in ((ax.get_xlim(), measured), (ax.get_ylim(), predicted)):
+            assert low == -high
+            assert low < values.min() < values.max() < high
+        labels = (ax.get_xlabel(), ax.get_ylabel())
+        assert labels == ("measured difference (SD)", "predicted difference (the model's own scale)")
+        crossed = {tuple(map(tuple, line.get_xydata())) for line in ax.lines if len(line.get_xydata()) == 2}
+        assert crossed == {((0, 0), (1, 0)), ((0, 0), (0, 1))}
+        assert [bar.get_ylabel() for bar in ax.figure.axes[1:]] == (["pairs per hexagon"] if n == 500 else [])
+        ax = plot_predicted_against_measured(predicted, measured, same_scale=True, is_difference=True)
+        assert ax.get_xlim() == ax.get_ylim() == (-ax.get_xlim()[1], ax.get_xlim()[1])
+        assert "equality" in lines_of(ax)
+
     def test_a_negative_correlation_has_a_minus_sign(self) -> None:
         assert "r = −1.000" in text_of(plot_predicted_against_measured(-MEASURED, MEASURED))
 

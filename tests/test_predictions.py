@@ -1,4 +1,4 @@
-"""The table of predictions: its columns, its numbers, and that it is never half there."""
+"""Files of predictions: columns and numbers of the table, that it is never half there, and rows with their values."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kmerbert.predictions import write_predictions, write_text
+from kmerbert.predictions import read_row_values, write_predictions, write_text
 
 
 def test_one_output(tmp_path: Path) -> None:
@@ -57,3 +57,53 @@ def test_text_is_whole_or_not_there(tmp_path: Path) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="absent"):
         write_text(tmp_path / "absent" / "a.txt", "x")
+
+
+def test_rows_and_values_of_the_challenge(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"12": 1.5, "3": -2, "0": 1e-3}')
+    rows, values = read_row_values(tmp_path / "a.json")
+    assert (rows.tolist(), values.tolist()) == ([12, 3, 0], [1.5, -2, 0.001])
+    assert (rows.dtype, values.dtype) == (np.int64, np.float64)
+    (tmp_path / "b.json").write_text('{"12,3": [1.5, 2], "3,12": [0, 1], "4,4": [1, 1]}')
+    rows, values = read_row_values(tmp_path / "b.json", 2)
+    assert rows.tolist() == [[12, 3], [3, 12], [4, 4]]
+    assert values.tolist() == [[1.5, 2], [0, 1], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("rows_per_key", "text", "message"),
+    [
+        (1, "", r"a.json is no JSON \(Expecting value.*needed is \{\"row\": value"),
+        (1, '{"1": 2', r"a.json is no JSON \("),
+        (1, "\xff", r"a.json is no JSON \("),
+        (1, "[" * 100_000, r"a.json is no JSON \("),
+        (1, "{}", "a.json is empty or no JSON object"),
+        (1, "[1.5]", "a.json is empty or no JSON object"),
+        (1, "1.5", "a.json is empty or no JSON object"),
+        (1, '{"1": 2, "3": NaN}', "the value of '3' is 'nan': allowed are finite numbers"),
+        (1, '{"1": -Infinity}', "the value of '1' is '-inf'"),
+        (1, '{"1": 1e39}', "the value of '1' is '1e.39'"),
+        (1, '{"1": 1' + "0" * 400 + "}", "the value of '1' is '10000"),
+        (1, '{"1": "2"}', "the value of '1' is '2': allowed are finite numbers"),
+        (1, '{"1": true}', "the value of '1' is 'True'"),
+        (1, '{"1": null}', "the value of '1' is 'None'"),
+        (1, '{"1": [2]}', r"the value of '1' is '\[2\]'"),
+        (1, '{"1": {"2": 3}}', "the value of '1' is"),
+        (1, '{"a": 1}', "the key 'a' is no row number from 0"),
+        (1, '{"-1": 1}', "the key '-1' is no row number"),
+        (1, '{"1.0": 1}', "the key '1.0' is no row number"),
+        (1, '{"99999999999999999999": 1}', "the key '9+' is no row number"),
+        (1, '{"7": 1, "2": 1, "7": 1}', "the key '7' stands twice"),
+        (1, '{"7": 1, "2": 1, "07": 1}', "the key '07' stands twice"),
+        (2, '{"1": 1}', r"the value of '1' is '1': .*\"row,row\": \[value, value\]"),
+        (2, '{"1,2": [1]}', r"the value of '1,2' is '\[1\]'"),
+        (2, '{"1,2": [1, NaN]}', r"the value of '1,2' is '\[1, nan\]'"),
+        (2, '{"1": [1, 2]}', "the key '1' is no row number"),
+        (2, '{"1,2": [1, 2], "2,1": [2, 1], "1,2": [1, 2]}', "the key '1,2' stands twice"),
+        (2, '{"1,2": [1, 2], "1,3": [2, 1], "1,2": [1, 2]}', "the key '1,2' stands twice"),
+    ],
+)
+def test_refused_rows_and_values(rows_per_key: int, text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=message):
+        read_row_values(tmp_path / "a.json", rows_per_key)

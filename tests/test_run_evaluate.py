@@ -9,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from scipy import stats
 
 from kmerbert.metrics import regression_metrics
 from run_evaluate import main
+from tests.tiny_challenge import LABELLED, PAIRS, TinyChallenge, make_challenge
 
 RANDOM = np.random.default_rng(0)
 TABLE = pd.DataFrame(
@@ -203,6 +206,122 @@ def test_refused_formats_and_missing_flags(predictions: str, folder: Path, tmp_p
     broken.write_bytes(gzip.compress(b"id\tprediction\n" * 99)[:40])
     with pytest.raises(ValueError, match="broken.tsv.gz is empty or not a table"):
         main(["--predictions_file", str(broken), "--output_dir", str(folder)])
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> TinyChallenge:
+    """A whole challenge."""
+    return make_challenge(tmp_path / "challenge")
+
+
+@pytest.fixture
+def submission(tiny: TinyChallenge, tmp_path: Path) -> str:
+    """Predictions of all its rows, in the form of the final submission."""
+    rows = zip(tiny.sequences, tiny.predicted, strict=True)
+    (tmp_path / "submission.txt").write_text("".join(f"{sequence}\t{value!r}\n" for sequence, value in rows))
+    return str(tmp_path / "submission.txt")
+
+
+def test_official_score(tiny: TinyChallenge, submission: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--predictions_file", submission, "--output_dir", str(folder), "--challenge_dir", str(tiny.folder)]
+    metrics = main(flags)
+    assert metrics == json.loads((folder / "metrics.json").read_text())
+    assert metrics["leaderboard"] == "private"
+    x, y = (np.delete(values, sorted(tiny.public_rows)) for values in (tiny.predicted, tiny.values))
+    assert metrics["r2_all"] == pytest.approx(stats.pearsonr(x, y).statistic ** 2)
+    assert metrics["rho_all"] == pytest.approx(stats.spearmanr(x, y).statistic)
+    header, *rows, pearson, spearman = capsys.readouterr().out.splitlines()
+    assert header.split() == ["subset", "weight", "n", "r", "rho"]
+    assert len({len(line) for line in (header, *rows, pearson, spearman)}) == 1
+    assert [row.split() for row in rows] == [
+        [name, f"{found['weight']:.2f}", str(found["n"]), f"{found['r']:.3f}", f"{found['rho']:.3f}"]
+        for name, found in metrics["subsets"].items()
+    ]
+    assert pearson.split() == ["Pearson", "Score,", "private", f"{metrics['pearson_score']:.4f}"]
+    assert spearman.split() == ["Spearman", "Score,", "private", f"{metrics['spearman_score']:.4f}"]
+    names = {f"subset_{name}.png" for name in metrics["subsets"]}
+    assert len(names) == 9
+    assert {file.name for file in folder.iterdir()} == {"metrics.json", *names}
+    public = main([*flags, "--leaderboard", "public", "--overwrite_output_dir"])
+    assert public["leaderboard"] == "public"
+    assert public["n"] == len(tiny.public_rows)
+
+
+def test_official_public_score_from_the_public_files(tiny: TinyChallenge, folder: Path, tmp_path: Path) -> None:
+    flags = ["--challenge_dir", str(tiny.folder), "--leaderboard", "public", "--overwrite_output_dir"]
+    (tmp_path / "p.json").write_text(json.dumps(tiny.submission()))
+    flags += ["--predictions_file", str(tmp_path / "p.json"), "--output_dir", str(folder)]
+    expected = main(flags)
+    (tiny.folder / LABELLED).unlink()
+    assert main(flags) == expected
+    assert main([flag for flag in flags if flag not in ("--leaderboard", "public")]) == expected
+
+
+def test_figures_of_the_subsets(
+    tiny: TinyChallenge, submission: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+
+    def draw(x: np.ndarray, y: np.ndarray, **options: object) -> Axes:
+        drawn.append((x, y, options))
+        return Figure().add_subplot()
+
+    monkeypatch.setattr("run_evaluate.plot_predicted_against_measured", draw)
+    flags = ["--predictions_file", submission, "--output_dir", str(folder), "--challenge_dir", str(tiny.folder)]
+    metrics = main(flags)
+    for name, (x, y, options) in zip(metrics["subsets"], drawn, strict=True):
+        assert len(x) == len(y) == metrics["subsets"][name]["n"]
+        assert stats.pearsonr(x, y).statistic == pytest.approx(metrics["subsets"][name]["r"])
+        assert options["is_difference"] == (name in PAIRS)
+        assert (options["unit"], options["same_scale"]) == ("MAUDE score", False)
+    assert len({options["title"] for _, _, options in drawn}) == 9
+    main([*flags, "--overwrite_output_dir", "--unit", "log2"])
+    assert drawn[-1][2]["unit"] == "log2"
+
+
+def test_constant_predictions_are_scored_with_a_warning(
+    tiny: TinyChallenge, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--challenge_dir", str(tiny.folder), "--leaderboard", "public", "--overwrite_output_dir"]
+    flags += ["--predictions_file", str(tmp_path / "p.json"), "--output_dir", str(folder)]
+    (tmp_path / "p.json").write_text(json.dumps(tiny.submission() | {str(row): 11.3 for row in tiny.public["high"]}))
+    metrics = main(flags)
+    assert metrics["subsets"]["high"]["r"] == metrics["subsets"]["high"]["rho"] == 0
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "warning" in line]
+    assert warning == "warning: predictions do not vary in high: such a subset counts as r = rho = 0"
+    (tmp_path / "p.json").write_text(json.dumps(dict.fromkeys(tiny.submission(), 11.3)))
+    metrics = main(flags)
+    assert metrics["pearson_score"] == metrics["spearman_score"] == 0
+    assert capsys.readouterr().out.count("warning: predictions do not vary in all, high, low, ") == 1
+
+
+def test_results_of_both_kinds_replace_each_other(
+    tiny: TinyChallenge, submission: str, predictions: str, folder: Path
+) -> None:
+    folder.mkdir()
+    (folder / "subset_mine.png").touch()
+    official = ["--predictions_file", submission, "--output_dir", str(folder), "--challenge_dir", str(tiny.folder)]
+    main(official)
+    with pytest.raises(ValueError, match=r"already holds (metrics\.json|subset_\w+\.png): .*--overwrite_output_dir"):
+        main(official)
+    main(["--predictions_file", predictions, "--output_dir", str(folder), "--overwrite_output_dir"])
+    found = sorted(file.name for file in folder.iterdir())
+    assert found == ["metrics.json", "predicted_against_measured.png", "subset_mine.png"]
+
+
+def test_refused_flags_of_the_challenge(tiny: TinyChallenge, submission: str, predictions: str, folder: Path) -> None:
+    flags = ["--predictions_file", submission, "--output_dir", str(folder)]
+    with pytest.raises(ValueError, match="--leaderboard says which official score: give --challenge_dir"):
+        main([*flags, "--leaderboard", "public"])
+    with pytest.raises(ValueError, match="--leaderboard.*invalid choice: 'final'"):
+        main([*flags, "--leaderboard", "final", "--challenge_dir", str(tiny.folder)])
+    with pytest.raises(ValueError, match="--baseline_file has no official score beside --challenge_dir"):
+        main([*flags, "--baseline_file", predictions, "--challenge_dir", str(tiny.folder)])
+    with pytest.raises(ValueError, match="--challenge_dir: no file .*ground.json"):
+        main([*flags, "--challenge_dir", str(tiny.folder / "test_subset_ids")])
+    with pytest.raises(ValueError, match="has 40 rows, the test file 300"):
+        main(["--predictions_file", predictions, *flags[2:], "--challenge_dir", str(tiny.folder)])
+    assert not folder.exists()
 
 
 def test_the_command_needs_no_torch_and_ends_in_one_line(predictions: str, folder: Path) -> None:
