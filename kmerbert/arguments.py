@@ -138,7 +138,7 @@ class PretrainingDataArguments(SequenceDataArguments):
         default=None,
         help="Keep the rows of --train_file with the highest values: this share, and all ties of the last.",
     )
-    label_column: str = HfArg(default="expression", help="Column of measured values, for --top_fraction only.")
+    label_column: str | None = HfArg(default=None, help="Column that --top_fraction counts by. Default: expression.")
     masking: Literal["bases", "dnabert", "tokens"] = HfArg(
         default="bases",
         help="bases: mask all k-mers that spell a hidden base. dnabert: spans of k tokens, 80/10/10. tokens: single "
@@ -157,6 +157,11 @@ class PretrainingDataArguments(SequenceDataArguments):
             raise ValueError(f"--mlm_probability {self.mlm_probability}: allowed is above 0 and below 1")
         if self.top_fraction is not None and not 0 < self.top_fraction < 1:
             raise ValueError(f"--top_fraction {self.top_fraction}: allowed is above 0 and below 1")
+        if self.label_column and not self.top_fraction:
+            raise ValueError(
+                f"--label_column {self.label_column} says what --top_fraction counts by: give both or none"
+            )
+        self.label_column = self.label_column or "expression"
         _check_counts(self, "mask_span_length", "window_length", "window_step")
         if not 0 <= self.short_windows <= 1 or (self.short_windows and (self.window_step or not self.window_length)):
             raise ValueError(

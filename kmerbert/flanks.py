@@ -133,7 +133,9 @@ def _find_insert(plasmid: str, insert: str | None, path: Path) -> tuple[int, int
             raise ValueError(f"--flank_insert {insert}: allowed is START:END within the {len(plasmid)} bases of {path}")
         return start, end
     if insert:
-        places = [found.start() for found in re.finditer(f"(?={canonical(insert)})", plasmid)]
+        if set(insert.upper()) - set("ACGTN"):
+            raise ValueError(f"--flank_insert {insert}: allowed are START:END, 0-based, or letters of ACGTN")
+        places = [found.start() for found in re.finditer(f"(?={insert.upper()})", plasmid)]
         if len(places) != 1:
             raise ValueError(
                 f"--flank_insert {insert}: found {len(places)} times in {path}; needed is once, or START:END"

@@ -121,6 +121,14 @@ SETTINGS = [
     Case("token on the command line", "^--hub_token is not used here: write nothing, it would be saved and uploaded: set HF_TOKEN", words="--hub_token hf_x"),
     Case("word without a flag", "^unexpected word 'more.tsv': values follow a --flag", words="more.tsv"),
     Case("flag without a value", "^argument --train_file: expected one value", words="--train_file"),
+    Case("plasmid that is absent", "^--flank_file .*no.txt: no sequence can be read from it: .*No such file", words="--flank_file {}/no.txt"),
+    Case("plasmid that is a table", "^--flank_file .*p.tsv: no sequence can be read from it: letter 'i'", words="--flank_file {}/p.tsv"),
+    Case("plasmid without an insert", "v.txt: no single longest run of N that marks the insert", words="--flank_file {}/v.txt"),
+    Case("insert that is not there", "^--flank_insert GGGGG: found 0 times", words="--flank_file {}/v.txt --flank_insert GGGGG"),
+    Case("insert of other letters", "^--flank_insert 3-9: allowed are START:END, 0-based, or letters of ACGTN$", words="--flank_file {}/v.txt --flank_insert 3-9"),
+    Case("more flank than plasmid", "8 bases stand before the insert and 8 after it, fewer than --flank_length 9", words="--flank_file {}/v.txt --flank_insert 8:12 --flank_length 9"),
+    Case("flanks and too few positions", "a.tsv, line 2: 134 bases give 136 tokens, but the model reads 64", words="--flank_file {}/w.txt --flank_length 57 --k 1"),
+    Case("identity of a half", "^--similar_sequences 0.5: allowed is above 0.5, up to 1$", words="--similar_sequences 0.5"),
     Case("missing recipe", "^--config .*absent.yaml: No such file or directory$", words="--config {}/absent.yaml"),
     Case("table as recipe", "^--config .*a.tsv is (no mapping|not YAML)", words="--config {}/a.tsv"),
     Case("unknown metric", "^--metric_for_best_model 'accuracy1' is not measured: allowed are loss, ", words="--metric_for_best_model accuracy1"),
@@ -167,7 +175,17 @@ SETTINGS = [
 ]  # fmt: skip
 # Only where both scripts have the flag or the check.
 LABELLED = re.compile("label|NaN|inf|comma|float32|swapped|missing second|one row")
+FRAMES = [
+    Case("frames of another architecture", "^reading frames are there for bert, not for modernbert: leave them out$", words="--reading_frames 3 --model_type modernbert --config_overrides num_hidden_layers=1"),
+    Case("frames and a stride", "^--stride 2: --reading_frames takes its k-mers from stride 1", words="--reading_frames 3 --stride 2"),
+    Case("no frames", "^--reading_frames 0: allowed is 1 or more$", words="--reading_frames 0"),
+    Case("unknown loss", "^argument --loss: invalid choice: 'huber'", words="--loss huber"),
+]  # fmt: skip
 PRETRAINING = [
+    Case("top fraction of a missing column", "a.tsv: no column 'activity'", words="--top_fraction 0.2 --label_column activity"),
+    Case("top fraction of all", "^--top_fraction 1.0: allowed is above 0 and below 1$", words="--top_fraction 1"),
+    Case("top fraction of FASTA", "b.fa: a FASTA file has no column 'expression'", words="--train_file {}/b.fa --top_fraction 0.2"),
+    Case("short windows of nothing", "^--short_windows 0.5: allowed is 0 to 1, with --window_length", words="--short_windows 0.5"),
     Case("no FASTA", "a.fa, line 1: 'ACGT' before the first header", words="--train_file {}/a.fa"),
     Case("region of words", "mask_region", words="--mask_region insert"),
     Case("region without an end", "mask_region|region", words="--mask_region 17"),
@@ -176,7 +194,7 @@ PRETRAINING = [
     Case("window shorter than a k-mer", "^--window_length 2: allowed is one k-mer, 3 bases, or more$", words="--window_length 2"),
     Case("step above the window", "^--window_step 9: allowed is up to --window_length", words="--window_length 8 --window_step 9"),
     Case("probability of 1", "^--mlm_probability 1.0: allowed is above 0 and below 1$", words="--mlm_probability 1"),
-    Case("labels in pretraining", "^unknown argument --label_column", words="--label_column expression"),
+    Case("labels in pretraining", "^--label_column expression says what --top_fraction counts by", words="--label_column expression"),
 ]  # fmt: skip
 RECIPES = [
     Case(
@@ -220,6 +238,9 @@ def folder(tmp_path: Path) -> Path:
         "a.xlsx": "PK",
         "a.fa": "ACGT\n",
         "a.parquet": GOOD,
+        "b.fa": ">a\nACGTACGT\n",
+        "v.txt": "ACGTTGCATTTTCCCCAAAA",
+        "w.txt": "ACGTTGCATT" * 6 + "N" * 20 + "CCATGGATAC" * 6,
         "cut.tsv.gz": packed[: len(packed) // 2],
         "plain.tsv.gz": GOOD,
         "list.json": json.dumps([{"sequence": DNA[0], "expression": 1}]),
@@ -261,7 +282,7 @@ def named(cases: list[Case]) -> Any:
     return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
 
 
-@named(DATA + SETTINGS)
+@named(DATA + SETTINGS + FRAMES)
 def test_finetune(case: Case, folder: Path) -> None:
     check(run_finetune_regression.main, training_words(folder, case), case.message)
 
