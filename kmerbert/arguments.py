@@ -167,8 +167,9 @@ class PretrainingDataArguments(SequenceDataArguments):
             raise ValueError(
                 f"--short_windows {self.short_windows}: allowed is 0 to 1, with --window_length and without --window_step"
             )
-        if self.similar_sequences and self.window_length:
-            raise ValueError("--similar_sequences compares whole sequences: leave out one of it and --window_length")
+        for name in ("cluster_file", "similar_sequences"):
+            if getattr(self, name) and self.window_length:
+                raise ValueError(f"--{name} is about whole sequences: give it or --window_length")
         if self.window_step and self.window_step > (self.window_length or 0):
             raise ValueError(
                 f"--window_step {self.window_step}: allowed is up to --window_length, which must be given too"

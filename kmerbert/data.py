@@ -12,10 +12,11 @@ from datasets import load_dataset
 from .arguments import SequenceDataArguments
 from .batches import TokenDataset
 from .flanks import Flanks, read_flanks
+from .grouping import together
 from .rows import Rows
-from .splits import SPLITS, components, find_duplicate, find_leak, hold_out, top_rows
+from .splits import SPLITS, find_duplicate, find_leak, hold_out, top_rows
 from .tables import FORMATS, FileSource, HubSource, Source
-from .tokens import TokenTable, similar_groups, tokenise
+from .tokens import TokenTable, tokenise
 
 logger = logging.getLogger(__name__)
 # Above this share of [UNK] k-mers somebody should look at the data; above the second one it is not DNA of this alphabet.
@@ -155,9 +156,7 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments, tok
             count = round(n_rows * percentage / 100) if count is None else count
             wanted.append(0 if split in tables else count)
         exact = [split for split in ("validation", "test") if getattr(arguments, f"{split}_rows")]
-        codes = hold_out(
-            _together(train, arguments, tokenizer)[chosen], *wanted, seed=arguments.split_seed, exact=exact
-        )
+        codes = hold_out(together(train, arguments, tokenizer)[chosen], *wanted, seed=arguments.split_seed, exact=exact)
     own = {split: chosen[codes == code] for code, split in enumerate(SPLITS)}
     for split in given.keys() - {"train"}:
         if len(own[split]):
@@ -166,18 +165,6 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments, tok
                 f"--{split}_file names others: give one"
             )
     return own | {split: rows for split, rows in given.items() if split != "train"}
-
-
-def _together(table: TokenTable, arguments: SequenceDataArguments, tokenizer: Any) -> np.ndarray:
-    """Numbers, equal for rows that no division may part; int64 (n,)."""
-    # Windows that share bases stay together as well; those of one row are of one group anyway.
-    together = components(table.keys, table.overlaps if table.groups is None else table.groups)
-    if arguments.similar_sequences:
-        similar = similar_groups(table, arguments.sequence_column, tokenizer, arguments.similar_sequences)
-        words = "%s: %d groups of near duplicates (%g identical) among %d rows"
-        logger.info(words, table.source.name, similar.max() + 1, arguments.similar_sequences, len(similar))
-        together = components(together, similar)
-    return together
 
 
 def _check_leaks(tables: dict[str, TokenTable], rows: dict[str, np.ndarray], arguments: SequenceDataArguments) -> None:

@@ -14,7 +14,6 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets import config as datasets_config
 
-from .near_duplicates import near_duplicates
 from .rows import SPECIAL_TOKENS, Rows, hash_words, read_rows
 from .splits import find_duplicate
 from .tables import FileSource, Source
@@ -177,29 +176,6 @@ def _write(path: Path, source: Source, spec: Rows, tokenizer: Any) -> dict[str, 
             places = [source.place(int(side["numbers"][row])) for row in pair]
             raise ValueError(f"{places[0]} and {places[1]} have the same id: ids may not repeat")
     return side | {"unknown_share": np.array(unknown / max(kmers, 1))}
-
-
-def similar_groups(table: TokenTable, sequence_column: str, tokenizer: Any, identity: float) -> np.ndarray:
-    """Groups of near-duplicate sequences; found once, then kept beside the token file.
-
-    Args:
-        table: rows that were not cut into windows.
-        sequence_column: of its source.
-        tokenizer: as for `tokenise`.
-        identity: as for `near_duplicates`.
-
-    Returns:
-        int64 array (n,), equal for rows that are near duplicates, directly or through others.
-    """
-    path = table.stem.with_name(f"{table.stem.name}-similar-{identity:g}.npy")
-    if not path.exists():
-        spec = Rows(sequence_column)
-        batches = table.source.batches(spec.columns)
-        groups = near_duplicates((read_rows(batch, table.source, spec, tokenizer)[0] for batch in batches), identity)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as name:
-            np.save(Path(name) / "groups.npy", groups)
-            os.replace(Path(name) / "groups.npy", path)
-    return np.load(path)
 
 
 def _as_lists(ids: np.ndarray, lengths: np.ndarray) -> pa.ListArray:

@@ -64,7 +64,7 @@ def test_refused_regression_data(words: list[str], message: str) -> None:
         (["--window_length", "9", "--window_step", "0"], "^--window_step 0: allowed is 1 or more$"),
         (["--window_step", "5"], "^--window_step 5: allowed is up to --window_length"),
         (["--window_length", "9", "--window_step", "10"], "^--window_step 10: allowed is up to --window_length"),
-        (["--similar_sequences", "0.9", "--window_length", "9"], "^--similar_sequences compares whole sequences"),
+        (["--similar_sequences", "0.9", "--window_length", "9"], "^--similar_sequences is about whole sequences"),
         (["--top_fraction", "0"], "^--top_fraction 0.0: allowed is above 0 and below 1$"),
         (["--top_fraction", "1"], "^--top_fraction 1.0"),
         (["--short_windows", "0.5"], "^--short_windows 0.5: allowed is 0 to 1, with --window_length"),

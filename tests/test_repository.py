@@ -26,9 +26,9 @@ DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 LEVELS = {
     0: "arguments card command_line heads metrics plotting predictions run_folder sequences splits targets",
     1: "challenge flanks masking models near_duplicates tables training",
-    2: "masked_metrics prediction_tables rows",
+    2: "clusters masked_metrics prediction_tables rows",
     3: "tokens",
-    4: "batches",
+    4: "batches grouping",
     5: "data",
 }
 LEVELS = {level: set(names.split()) for level, names in LEVELS.items()}

@@ -129,25 +129,3 @@ def test_random_windows_do_not_depend_on_the_batch(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("kmerbert.tables.BATCH_ROWS", 5)
     assert read(3, "b") == whole
     assert read(4, "c") != whole
-
-
-def test_near_duplicates_stay_on_one_side(table: TABLE, dna: DNA, token_cache: Path) -> None:
-    """Ten copies of each of eight promoters, each with another base changed, between the constant ends."""
-    rows, values = [], []
-    for family, insert in enumerate(dna(8, 60)):
-        for copy in range(10):
-            changed = "A" if insert[5 * copy] != "A" else "C"
-            rows.append(LEFT[-17:] + insert[: 5 * copy] + changed + insert[5 * copy + 1 :] + RIGHT[:13])
-            values.append(family)
-    order = np.random.default_rng(0).permutation(80)
-    path = table("a.tsv", sequence=[rows[row] for row in order], expression=[values[row] for row in order])
-    arguments = RegressionDataArguments(train_file=str(path), validation_split_percentage=25, similar_sequences=0.9)
-    for _ in range(2):  # the second time from the cache
-        splits = load_splits(arguments, KmerTokenizer(3), None, ["expression"])
-        families = {split: set(rows.labels[:, 0]) for split, rows in splits.items()}
-        assert {split: len(rows) for split, rows in splits.items()} == {"train": 60, "validation": 20}
-        assert not families["train"] & families["validation"]
-    assert len(list(token_cache.glob("*-similar-0.9.npy"))) == 1
-    arguments.similar_sequences = None
-    splits = load_splits(arguments, KmerTokenizer(3), None, ["expression"])
-    assert set(splits["train"].labels[:, 0]) & set(splits["validation"].labels[:, 0])

@@ -1,0 +1,73 @@
+"""Which rows must be on one side of a division: equal or similar sequences, one group's, one cluster's. Divides nothing."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .arguments import SequenceDataArguments
+from .clusters import assign_clusters, read_clusters
+from .near_duplicates import near_duplicates
+from .rows import Rows, hash_words, read_rows
+from .splits import components
+from .tokens import TokenTable
+
+logger = logging.getLogger(__name__)
+
+
+def together(table: TokenTable, arguments: SequenceDataArguments, tokenizer: Any) -> np.ndarray:
+    """Numbers the sets of rows that no division may part.
+
+    Args:
+        table: the rows to divide.
+        arguments: `group_column`, `cluster_file` and `similar_sequences` say what belongs together, besides equal sequences
+            and windows that share bases.
+        tokenizer: as for `tokenise`.
+
+    Returns:
+        int64 array (n,), equal for rows that must stay together.
+
+    Raises:
+        ValueError: for a cluster file that cannot be used, or a row that is in none of its clusters.
+    """
+    # Windows of one row are of one group anyway.
+    found = components(table.keys, table.overlaps if table.groups is None else table.groups)
+    if arguments.cluster_file:
+        found = components(found, _file_groups(table, arguments, tokenizer))
+    if arguments.similar_sequences:
+        similar = _similar_groups(table, arguments.sequence_column, tokenizer, arguments.similar_sequences)
+        words = "%s: %d groups of sequences that are %g identical or more, among %d rows"
+        logger.info(words, table.source.name, similar.max() + 1, arguments.similar_sequences, len(similar))
+        found = components(found, similar)
+    return found
+
+
+def _sequences(table: TokenTable, column: str, tokenizer: Any) -> Iterator[list[str]]:
+    """The sequences in the letters ACGTN as the source has them, without flanks and uncut."""
+    spec = Rows(column)
+    return (read_rows(batch, table.source, spec, tokenizer)[0] for batch in table.source.batches(spec.columns))
+
+
+def _file_groups(table: TokenTable, arguments: SequenceDataArguments, tokenizer: Any) -> np.ndarray:
+    """The cluster of every row, by its id where it has one, else by its sequence or its number in the file."""
+    clusters = read_clusters(arguments.cluster_file, "sequence" if table.names is None else "id")
+    if clusters.by == "sequence":
+        batches = _sequences(table, arguments.sequence_column, tokenizer)
+        return assign_clusters(clusters, np.concatenate([hash_words(batch) for batch in batches]), table.place)
+    names = hash_words(table.numbers.astype(str).tolist()) if table.names is None else table.names
+    return assign_clusters(clusters, names, table.place)
+
+
+def _similar_groups(table: TokenTable, column: str, tokenizer: Any, identity: float) -> np.ndarray:
+    """Groups of near duplicates; found once, then kept beside the token file."""
+    path = table.stem.with_name(f"{table.stem.name}-similar-{identity:g}.npy")
+    if not path.exists():
+        groups = near_duplicates(_sequences(table, column, tokenizer), identity)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix="writing-") as name:
+            np.save(Path(name) / "groups.npy", groups)
+            os.replace(Path(name) / "groups.npy", path)
+    return np.load(path)
