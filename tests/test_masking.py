@@ -166,16 +166,16 @@ def test_random_numbers_are_uniform_and_unrelated() -> None:
 
 
 def reference_dnabert(
-    ids: np.ndarray, n_kmers: list[int], k: int, p: float, draws: list[np.ndarray], n_ids: int
+    ids: np.ndarray, n_kmers: list[int], offsets: list[int], p: float, draws: list[np.ndarray], n_ids: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """DNABERT's masking as published, token by token, from given random numbers."""
+    """DNABERT's masking as published, token by token, from given random numbers; BERT's without any offsets."""
     centre, fate, identity = draws
     inputs, labels = ids.astype(np.int64), np.full(ids.shape, IGNORED)
     for row, n in enumerate(n_kmers):
         chosen = set()
         for token in range(1, n + 1):
             if centre[row, token] < p:
-                chosen |= {token, *(token + offset for offset in DNABERT_OFFSETS[k] if 1 <= token + offset <= n)}
+                chosen |= {token, *(token + offset for offset in offsets if 1 <= token + offset <= n)}
         for token in chosen:
             labels[row, token] = ids[row, token]
             if fate[row, token] < 0.8:
@@ -185,17 +185,21 @@ def reference_dnabert(
     return inputs, labels
 
 
-@pytest.mark.parametrize("k", [3, 4, 5, 6])
-def test_dnabert_masking_equals_the_published_description(k: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = KmerTokenizer(k)
+@pytest.mark.parametrize(("k", "stride", "span"), [(3, 1, None), (4, 1, None), (5, 1, None), (6, 1, None), (3, 3, 1)])
+def test_dnabert_masking_equals_the_published_description(
+    k: int, stride: int, span: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = KmerTokenizer(k, stride)
     sequences = ragged_dna(k)
     batch = make_batch(tokenizer, sequences)
     draws = []
     uniform = masking.uniform
     monkeypatch.setattr(masking, "uniform", lambda *given: draws.append(uniform(*given)) or draws[-1])
-    found = DnabertMasking(tokenizer, 0.1)(batch)
+    found = DnabertMasking(tokenizer, 0.1, span=span)(batch)
     n_kmers = [tokenizer.n_tokens(len(sequence)) for sequence in sequences]
-    inputs, labels = reference_dnabert(batch["input_ids"], n_kmers, k, 0.1, draws, len(tokenizer))
+    inputs, labels = reference_dnabert(
+        batch["input_ids"], n_kmers, [] if span else DNABERT_OFFSETS[k], 0.1, draws, len(tokenizer)
+    )
     assert np.array_equal(found["labels"], labels)
     assert np.array_equal(found["input_ids"], inputs)
 

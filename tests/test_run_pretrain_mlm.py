@@ -101,7 +101,7 @@ def test_dnabert_masking(tmp_path: Path) -> None:
     assert "Masking: dnabert." in (tmp_path / "out" / "README.md").read_text()
 
 
-@pytest.mark.parametrize(("masking", "expected"), [("bases", 0.15), ("dnabert", 0.15 / 3)])
+@pytest.mark.parametrize(("masking", "expected"), [("bases", 0.15), ("dnabert", 0.15 / 3), ("tokens", 0.15)])
 def test_default_probabilities(masking: str, expected: float) -> None:
     from kmerbert.arguments import PretrainingDataArguments
     from run_pretrain_mlm import build_masking
@@ -110,7 +110,8 @@ def test_default_probabilities(masking: str, expected: float) -> None:
     for given in (None, 0.3):
         arguments = PretrainingDataArguments(train_file="x", masking=masking, mlm_probability=given, mask_region="2:9")
         found = build_masking(arguments, KmerTokenizer(3), seed=7)
-        share = found.probability if masking == "dnabert" else 1 - (1 - found.start_probability) ** found.span_length
+        assert masking != "tokens" or found.before == found.after == 0
+        share = found.probability if masking != "bases" else 1 - (1 - found.start_probability) ** found.span_length
         assert share == pytest.approx(given or expected)
         assert (found.seed, found.region) == (7, slice(2, 9))
 
