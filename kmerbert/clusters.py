@@ -25,8 +25,8 @@ from .tables import BLOCK_BYTES, FileSource
 
 By = Literal["id", "sequence"]
 NEEDED = (
-    "needed are CD-HIT's .clstr, two columns without a header (representative and member), or a header with the columns "
-    "'cluster' and 'id' or 'sequence'"
+    "needed are CD-HIT's .clstr, two columns without a header (representative and member), or a header with the "
+    "columns 'cluster' and 'id' or 'sequence'"
 )
 _MEMBER = r"^\d+\t\d+[a-z]+, >(?P<name>.+)\.\.\. (?:\*|at .+)$"  # of CD-HIT: 0 <tab> 110nt, >name... at +/98.18%
 _SURELY_DNA = 15  # a first member of so many bases is a sequence and no id
@@ -38,8 +38,8 @@ class ClusterTable(NamedTuple):
     Attributes:
         name: the file.
         by: what the members are known by.
-        members: uint64 array (m,), rising: hashes of the ids or of the sequences (`rows.hash_words`), these in the letters
-            ACGTN.
+        members: uint64 array (m,), rising: hashes of the ids or of the sequences (`rows.hash_words`), these in the
+            letters ACGTN.
         clusters: int64 array (m,), each member's cluster, numbered from 0 by first appearance in the file.
         hint: what may be wrong when rows are not found, for messages.
     """
@@ -67,8 +67,8 @@ def read_clusters(path: str | Path, prefer: By = "id") -> ClusterTable:
         prefer: what to know members by where the table has both.
 
     Raises:
-        ValueError: for a file that is missing, empty or of another kind, a line that is not like the others, a sequence that
-            is no DNA, and a member of two clusters, with the line.
+        ValueError: for a file that is missing, empty or of another kind, a line that is not like the others, a sequence
+            that is no DNA, and a member of two clusters, with the line.
     """
     source, by, parts, hint = _open(Path(path), prefer)
     members, clusters, lines = [], [], []
@@ -106,8 +106,8 @@ def assign_clusters(table: ClusterTable, rows: np.ndarray, place: Callable[[int]
     missing = np.flatnonzero(table.members[found] != rows)
     if len(missing):
         raise ValueError(
-            f"{place(int(missing[0]))}: its {table.by} is in no cluster of {table.name} (nor that of {len(missing) - 1} more "
-            f"of {len(rows)} rows): every row needs one{table.hint}"
+            f"{place(int(missing[0]))}: its {table.by} is in no cluster of {table.name} (nor that of "
+            f"{len(missing) - 1} more of {len(rows)} rows): every row needs one{table.hint}"
         )
     return table.clusters[found]
 

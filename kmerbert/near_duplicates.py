@@ -1,14 +1,14 @@
 """Groups of near-duplicate sequences, found without another program, so that no split divides them. Reads no files.
 
-Two sequences are near duplicates when the edit distance between them (substitutions, inserted and deleted bases) is at
-most `1 - identity` of the longer one, and they share 15 bases in a row at places that lie no further apart than that
-many bases. What near duplicates join is one group (single linkage). Bases at either end that 90 % of 100 or more sequences
-have in common, such as the constant flanks of a library, are left out of all of this.
+Two sequences are near duplicates when the edit distance between them (substitutions, inserted and deleted bases) is
+at most `1 - identity` of the longer one, and they share 15 bases in a row at places that lie no further apart than that
+many bases. What near duplicates join is one group (single linkage). Bases at either end that 90 % of 100 or more
+sequences have in common, such as the constant flanks of a library, are left out of all of this.
 
-The 15 bases miss few pairs: d differences leave a stretch of at least (L - d) / (d + 1) of L bases untouched, so that all
-pairs with up to 4 substitutions in 80 bases are found (`benchmarks/near_duplicates.py` measures more). Sequences that
-merely overlap, such as the tiles of a genome, are no near duplicates unless their shift is within the limit twice: a
-column that names the locus keeps tiles together.
+The 15 bases miss few pairs: d differences leave a stretch of at least (L - d) / (d + 1) of L bases untouched, so that
+all pairs with up to 4 substitutions in 80 bases are found (`benchmarks/near_duplicates.py` measures more). Sequences
+that merely overlap, such as the tiles of a genome, are no near duplicates unless twice their shift is within the limit:
+a column that names the locus keeps tiles together.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -87,7 +87,7 @@ def near_duplicates(
 
 
 def _read(batches: Iterable[Sequence[str] | pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Letters, 0 to 3 or 4 for N, uint8, the longest row's number of others behind them; lengths, int64; hashes, uint64."""
+    """Letters of all rows, uint8 (0 to 3, 4 for N, then room behind the last row); lengths, int64; hashes, uint64."""
     letters, lengths, hashes, n_rows = bytearray(), [np.empty(0, np.int64)], [np.empty(0, np.uint64)], 0
     for batch in batches:
         words = batch.to_pylist() if isinstance(batch, pa.Array | pa.ChunkedArray) else list(batch)
@@ -168,7 +168,8 @@ def _link(pool: _Pool, identity: float) -> np.ndarray:
                 tried[way, a] = b
                 near = apart <= _limits(np.maximum(pool.lengths[a], pool.lengths[b]), identity)
                 pairs.append(a[near] * n_rows + b[near])
-            a, b = np.divmod(np.unique(np.concatenate(pairs)), n_rows)
+            pairs = np.sort(np.concatenate(pairs))  # np.unique hashes, which takes far longer here
+            a, b = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], n_rows)
             joined = _are_near(pool, a, b, identity)
             edges.append((a[joined], b[joined]))
         labels = _components(n_rows, edges)
@@ -211,10 +212,10 @@ def _mixed_codes(letters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _neighbours(
     windows: np.ndarray, row_bits: int, place_bits: int, limit: int
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Pairs of rows that share a window: the way they were found, 0 to `REACH`; both rows; how far apart it stands in them.
+    """Pairs of rows that share a window: the way they were found, 0 to `REACH`; both rows; its places' difference.
 
-    Sorted windows list the rows that share one by its place. Each row is paired with those that follow, as far as `limit`
-    bases allow, and where more stand at its own place with the first of these. All arrays are int64.
+    Sorted windows list the rows that share one by its place. Each row is paired with those that follow, as far as
+    `limit` bases allow, and where more stand at its own place with the first of these. All arrays are int64.
     """
     places = windows >> np.uint64(row_bits)  # the codes still before them
     codes = places >> np.uint64(place_bits)
@@ -268,9 +269,9 @@ def _edit_distances(
 ) -> np.ndarray:
     """Edit distances of pairs of texts, int64 (n,), where they are within the limit; some number above it elsewhere.
 
-    The table of doi:10.1145/321796.321811, a row at a time for all pairs, and of it the cells within `limit` of the diagonal
-    (doi:10.1016/S0019-9958(85)80046-2). The lengths of a pair may differ by at most the limit. What fills texts up equals
-    itself, and so adds nothing.
+    The table of doi:10.1145/321796.321811, a row at a time for all pairs, and of it the cells within `limit` of the
+    diagonal (doi:10.1016/S0019-9958(85)80046-2). The lengths of a pair may differ by at most the limit. What fills
+    texts up equals itself, and so adds nothing.
     """
     (a, n_a), (b, n_b) = first, second
     n_lanes, n_pairs = 2 * limit + 1, a.shape[1]
