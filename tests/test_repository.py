@@ -24,7 +24,7 @@ RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 # Arrows only go down: a module may import those of a lower level.
 LEVELS = {
-    0: "arguments card command_line heads metrics plotting predictions run_folder sequences splits targets",
+    0: "arguments card command_line downloads heads metrics plotting predictions run_folder sequences splits targets",
     1: "challenge flanks masking models near_duplicates tables training",
     2: "clusters masked_metrics prediction_tables rows",
     3: "tokens",
