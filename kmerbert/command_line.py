@@ -27,7 +27,7 @@ OLD_FLAGS = {
         ("fp16_backend torch_dtype", "--bf16"),
         ("group_by_length pad_to_max_length", "nothing: batches are padded to their own longest sequence"),
         ("hub_token", "nothing, it would be saved and uploaded: set HF_TOKEN, or run `hf auth login`"),
-        ("batch_size", "--per_device_train_batch_size"),
+        ("batch_size", "--per_device_train_batch_size, or --tokens_per_batch to predict"),
         ("kmer", "--k"),
         ("line_by_line", "nothing: every row is a sequence of its own"),
         ("lr", "--learning_rate"),
@@ -176,7 +176,7 @@ def run(main: Callable[[], Any]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command with --resume_from_checkpoint true goes on from the last checkpoint")
+        sys.exit("interrupted; a training run goes on from its last checkpoint with --resume_from_checkpoint true")
     except (ValueError, OSError, ImportError) as error:  # ImportError: a package that only some flag needs
         if os.environ.get("KMERBERT_DEBUG"):
             raise

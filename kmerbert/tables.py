@@ -184,8 +184,9 @@ class FileSource:
         raise ValueError(f'{self.place(number)}: {line.strip()[:40]!r}: needed is one {{"column": value, ...}} a line')
 
     def _read_parquet(self, columns: list[str]) -> Iterator[Batch]:
-        is_packed = self.path.suffix.lower() in COMPRESSIONS
-        file = pyarrow.parquet.ParquetFile(pa.BufferReader(self._open().read()) if is_packed else self.path)
+        packed = self.path.suffix.lower() in COMPRESSIONS
+        content = pa.BufferReader(self._open().read()) if packed else self.path
+        file = pyarrow.parquet.ParquetFile(content, pre_buffer=False)  # a buffer would keep all that was read
         self._check_columns(columns, file.schema_arrow.names)
         first = 1
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):

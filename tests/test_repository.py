@@ -24,10 +24,10 @@ RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 # Arrows only go down: a module may import those of a lower level.
 LEVELS = {
-    0: "arguments card command_line downloads heads metrics plotting predictions run_folder sequences splits targets",
+    0: "arguments card command_line downloads heads metrics plotting prediction_writers predictions run_folder sequences splits targets",
     1: "challenge flanks masking models near_duplicates tables training",
-    2: "clusters masked_metrics prediction_tables rows",
-    3: "tokens",
+    2: "clusters ensembles masked_metrics prediction_inputs prediction_tables rows",
+    3: "inference tokens",
     4: "batches grouping",
     5: "data",
 }

@@ -1,0 +1,97 @@
+"""Rows to predict: from a file or the Hub, with the names of the rows and measured values to put beside predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from datasets import load_dataset
+from datasets.exceptions import DatasetsError
+
+from .models import REFUSALS
+from .tables import Batch, FileSource, HubSource, Source, to_numbers
+
+
+def open_dataset(name: str, config_name: str | None, split: str) -> HubSource:
+    """Opens a split of a dataset on the Hub or in a local folder.
+
+    Raises:
+        ValueError: when it cannot be loaded, for whatever reason.
+    """
+    try:
+        dataset = load_dataset(name, config_name, split=split)
+    except (DatasetsError, pa.ArrowException, *REFUSALS) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"--dataset_name {name}, --dataset_split {split}: cannot be loaded: {reason}") from None
+    return HubSource(f"{name}, {split}", dataset)
+
+
+def open_file(path: str, sequence_column: str, labels: Sequence[str]) -> FileSource:
+    """Opens a file; a headerless one has at most one column of measured values, which gets the first of the names.
+
+    Raises:
+        ValueError: for a file that is not there or holds nothing.
+    """
+    source = FileSource(Path(path), sequence_column, labels[0] if labels else None)
+    source.check()
+    return source
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Rows to predict.
+
+    Attributes:
+        source: of the rows.
+        sequence: column of the DNA.
+        id: column of the rows' names; None for their line or row numbers.
+        labels: columns of measured values, in the order of the model's outputs; none where nothing was measured.
+    """
+
+    source: Source
+    sequence: str
+    id: str | None
+    labels: tuple[str, ...]
+
+    @classmethod
+    def find(
+        cls, source: Source, sequence: str, asked_id: str | None, labels: Sequence[str], outputs: Sequence[str]
+    ) -> "Inputs":
+        """Settles which columns are read: of names, the one asked for, else `id` where there is one.
+
+        Raises:
+            ValueError: when it is not clear which column of measured values belongs to which output.
+        """
+        if len(labels) > 1 or len(outputs) > 1:
+            if labels and sorted(labels) != sorted(outputs):
+                raise ValueError(
+                    f"--label_column {','.join(labels)}: needed is one column for each output, by the model's names: "
+                    f"{','.join(outputs)}"
+                )
+            labels = outputs if labels else ()
+        return cls(source, sequence, asked_id or _own_id(source), tuple(labels))
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns to read besides the sequences."""
+        return [*self.labels, *([self.id] if self.id else [])]
+
+    def read(self, batch: Batch) -> tuple[pa.Array, pa.Array, np.ndarray | None]:
+        """Takes names and sequences, as they stand, and float64 (n, outputs) measured values, NaN where missing.
+
+        Raises:
+            ValueError: for a measured value that is no number.
+        """
+        first = int(batch.numbers[0])
+        observed = [to_numbers(batch.columns[name], self.source, first, name) for name in self.labels]
+        ids = batch.columns[self.id] if self.id else pa.array(batch.numbers)
+        return ids, batch.columns[self.sequence], np.column_stack(observed) if observed else None
+
+
+def _own_id(source: Source) -> str | None:
+    try:
+        next(source.batches(["id"]), None)
+    except ValueError:  # no such column, or a fault that stops the reading itself as well
+        return None
+    return "id"
