@@ -18,8 +18,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-from pandas.util import hash_array
 
+from .rows import hash_words
 from .sequences import BAD, CANONICAL, canonical
 from .tables import BLOCK_BYTES, FileSource
 
@@ -77,7 +77,7 @@ def read_clusters(path: str | Path, prefer: By = "id") -> ClusterTable:
             if "" in words:
                 raise ValueError(f"{source.path}, line {numbers[words.index('')]}: a member without {by}")
             words = _clean(words, numbers, source.name) if by == "sequence" else words
-            members.append(_hash(words))
+            members.append(hash_words(words))
             clusters.append(cluster)
             lines.append(numbers)
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
@@ -181,7 +181,7 @@ def _read_pairs(path: Path, delimiter: str) -> Iterator[_Part]:
                 f"{lines[wrong].as_py()[:60]!r}"
             )
         representatives, members = (pc.ascii_trim_whitespace(pc.list_element(fields, side)) for side in (0, 1))
-        yield _Part(members.to_pylist(), _hash(representatives.to_pylist()), numbers)
+        yield _Part(members.to_pylist(), hash_words(representatives.to_pylist()), numbers)
 
 
 def _read_table(source: FileSource) -> Iterator[_Part]:
@@ -193,7 +193,7 @@ def _read_table(source: FileSource) -> Iterator[_Part]:
             raise ValueError(
                 f"{source.place(batch.numbers[clusters.index('')])}: cluster is empty: every row needs one"
             )
-        yield _Part(words, _hash(clusters), batch.numbers)
+        yield _Part(words, hash_words(clusters), batch.numbers)
 
 
 def _sorted(table: ClusterTable, lines: np.ndarray) -> ClusterTable:
@@ -209,11 +209,6 @@ def _sorted(table: ClusterTable, lines: np.ndarray) -> ClusterTable:
         )
     single = np.flatnonzero(np.diff(members, prepend=~members[:1]))
     return table._replace(members=members[single], clusters=clusters[single])
-
-
-def _hash(words: list[str]) -> np.ndarray:
-    """uint64 hashes, those of `rows.hash_words`."""
-    return hash_array(np.array(words, dtype=object), categorize=False)
 
 
 def _clean(words: list[str], lines: np.ndarray, name: str) -> list[str]:

@@ -26,8 +26,8 @@ DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 LEVELS = {
     0: "arguments card command_line downloads heads metrics plotting prediction_writers predictions run_folder sequences splits targets",
     1: "challenge flanks masking models near_duplicates tables training",
-    2: "clusters ensembles masked_metrics prediction_inputs prediction_tables rows",
-    3: "inference tokens",
+    2: "ensembles masked_metrics prediction_inputs prediction_tables rows",
+    3: "clusters inference tokens",
     4: "batches grouping",
     5: "data",
 }
