@@ -68,7 +68,8 @@ def _read_vocabulary(path: Path) -> dict[str, Any]:
     kmers = tokens[len(SPECIAL_TOKENS) :]
     alphabet = "".join(dict.fromkeys(kmer[-1] for kmer in kmers))
     k = len(kmers[0]) if kmers else 0
-    if tokens[: len(SPECIAL_TOKENS)] != SPECIAL_TOKENS or kmers != ["".join(x) for x in product(alphabet, repeat=k)]:
+    is_ours = tokens[: len(SPECIAL_TOKENS)] == SPECIAL_TOKENS and len(kmers) == len(alphabet) ** k  # first, as a bound
+    if not is_ours or kmers != ["".join(letters) for letters in product(alphabet, repeat=k)]:
         raise ValueError(
             f"{path}: its tokens are not {' '.join(SPECIAL_TOKENS)} and then all k-mers in the order of an alphabet, so the "
             "checkpoint's ids mean something else here: use another checkpoint"

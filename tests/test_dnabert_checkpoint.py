@@ -96,12 +96,16 @@ def test_trains_on(script: object, published: tuple[Path, dict[str, torch.Tensor
     assert (saved["kmer_k"], saved["kmer_alphabet"]) == (K, "ATCG")
 
 
+# The beginning of a vocabulary of pieces, as other DNA models have: all words of that length would fill any memory.
+BPE = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "ACGTACGTACGTACGTACGTACGT", "A", "C", "G", "T", "TTG"]
+
+
 def test_another_vocabulary_is_refused(published: tuple[Path, dict[str, torch.Tensor]]) -> None:
     """The ids of a re-packaged DNABERT stand for other k-mers."""
     vocabulary = published[0] / "vocab.txt"
     arguments = RegressionModelArguments(model_name_or_path=str(published[0]))
     words = vocabulary.read_text().split()
-    for wrong in (words[:1] + ["[CLS]", "[EOS]"] + words[3:], words[:5] + words[6:] + words[5:6], words[:5], []):
+    for wrong in (words[:1] + ["[CLS]", "[EOS]"] + words[3:], words[:5] + words[6:] + words[5:6], BPE, words[:5], []):
         vocabulary.write_text("\n".join(wrong))
         with pytest.raises(
             ValueError, match=r"vocab\.txt: its tokens are not \[PAD\] \[UNK\] \[CLS\] \[SEP\] \[MASK\]"
