@@ -19,13 +19,12 @@ import numpy as np
 from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
 from transformers.hf_argparser import HfArg
 
-from kmerbert import batches, data, heads, models, training
+from kmerbert import batches, data, heads, models, streaming, training
 from kmerbert.arguments import RegressionDataArguments, RegressionModelArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.command_line import parse, run
 from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
 from kmerbert.predictions import write_predictions
-from kmerbert.targets import TargetScaler
 from modeling_kmer_regression import KmerBertConfig
 from tokenization_kmer import KmerTokenizer
 
@@ -62,17 +61,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         config = KmerBertConfig.from_bert(config, model_args.reading_frames)
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = data.load_flanks(data_args, config)
-        splits = data.load_splits(data_args, tokenizer, models.max_tokens(config), names, flanks)
+        splits = streaming.load_splits(training_args, data_args, tokenizer, models.max_tokens(config), names, flanks)
     measured = [f"{metric}_{name}" for metric in REGRESSION_METRICS for name in names]
     training.plan_evaluations(training_args, splits, (*REGRESSION_METRICS, *measured))
-    scaler = TargetScaler.fit(splits["train"].labels, names)
-    splits = {split: rows.with_targets(scaler.transform(rows.labels)) for split, rows in splits.items()}
+    scaler = streaming.fit_targets(splits["train"], names)
+    splits = streaming.with_targets(splits, scaler)
 
     model = models.load_model(AutoModelForSequenceClassification, model_args, config)
     heads.output_layer(model)  # a model that could not be rescaled at the end is refused now
     if getattr(config, "outputs_in_label_units", False):  # a fine-tuned checkpoint: back to standardised outputs
         heads.rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
-    facts = batches.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
+    facts = streaming.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": data_args.label_unit}
     model.config.update(facts | units | {"outputs_in_label_units": False})
 
@@ -103,9 +102,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         metrics[split] = found.metrics
         training.report(trainer, prefix, found.metrics)
         if trainer.is_world_process_zero():
-            ids, sequences = batches.read_names(splits[split], data_args.id_column, data_args.sequence_column)
+            rows = batches.read_names(splits[split], data_args.id_column, data_args.sequence_column)
             path = Path(training_args.output_dir) / f"{split}_predictions.tsv"
-            write_predictions(path, ids, sequences, scaler.invert(found.predictions), splits[split].labels, names)
+            write_predictions(path, rows, scaler.invert(found.predictions), splits[split].labels, names)
 
     heads.rescale_outputs(model, scaler.scale, scaler.mean)
     model.config.update({"outputs_in_label_units": True})

@@ -69,7 +69,7 @@ class PredictionArguments:
     tokens_per_batch: int | None = HfArg(
         default=None, help="Tokens in a batch on each device, padding included. Default: 4096 on a CPU, else 65536."
     )
-    bf16: bool = HfArg(default=False, help="Compute in bfloat16: faster on recent GPUs, about three digits.")
+    bf16: bool = HfArg(default=False, help="Compute in bfloat16: faster on recent GPUs and CPUs, about three digits.")
     use_cpu: bool = HfArg(default=False, help="Compute on CPUs even where there is a GPU.")
     reverse_complement: bool = HfArg(
         default=False,

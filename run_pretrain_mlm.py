@@ -15,11 +15,11 @@ from pathlib import Path
 from transformers import AutoModelForMaskedLM, Trainer
 from transformers.hf_argparser import HfArg
 
-from kmerbert import batches, data, masked_metrics, masking, models, training
+from kmerbert import data, masked_metrics, masking, models, streaming, training
 from kmerbert.arguments import ModelArguments, PretrainingDataArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.command_line import parse, run
-from kmerbert.heads import masked_lm_loss
+from kmerbert.heads import masked_lm_loss, score_masked_tokens
 from tokenization_kmer import KmerTokenizer
 
 METRICS = ("accuracy", "perplexity", "base_accuracy")
@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the script; returns the final metrics of every split."""
     groups = (ModelArguments, PretrainingDataArguments, PretrainingArguments)
     model_args, data_args, training_args = parse(groups, argv, __doc__)
+    training_args.batch_eval_metrics = True  # as MaskedMetrics counts
 
     checkpoint = training.start_run(training_args)
 
@@ -59,15 +60,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     config = models.load_config(model_args, tokenizer)
     collator = build_masking(data_args, tokenizer, training_args.seed)
     with training_args.main_process_first(desc="reading the sequences"):
-        splits = data.load_splits(
-            data_args, tokenizer, models.max_tokens(config), flanks=data.load_flanks(data_args, config)
+        splits = streaming.load_splits(
+            training_args, data_args, tokenizer, models.max_tokens(config), flanks=data.load_flanks(data_args, config)
         )
     training.plan_evaluations(training_args, splits, METRICS)
-    facts = batches.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
+    facts = streaming.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     collator.check_length(facts["sequence_length"][1])
 
     model = models.load_model(AutoModelForMaskedLM, model_args, config)
     model.config.update(facts)
+    score_masked_tokens(model)
     trainer = Trainer(
         model,
         training_args,
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         processing_class=tokenizer,
         compute_loss_func=masked_lm_loss,
         preprocess_logits_for_metrics=masked_metrics.MaskedScorer(tokenizer),
-        compute_metrics=lambda found: masked_metrics.masked_lm_metrics(found.predictions),
+        compute_metrics=masked_metrics.MaskedMetrics(),
         callbacks=training.callbacks(training_args),
     )
 

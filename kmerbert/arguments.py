@@ -54,6 +54,11 @@ class SequenceDataArguments:
     test_file: str | None = HfArg(default=None, help="Rows to report on after training, same formats.")
     dataset_name: str | None = HfArg(default=None, help="Dataset on the Hub (or its local folder) instead of files.")
     dataset_config_name: str | None = HfArg(default=None, help="Configuration of the Hub dataset.")
+    streaming: bool = HfArg(
+        default=False,
+        help="Read Parquet shards (--train_file: a folder or a glob; or --dataset_name) while training, without a token "
+        "cache. No rows are held out, and repeats are not looked for.",
+    )
     train_split_name: str = HfArg(default="train", help="Split of the Hub dataset to train on.")
     validation_split_name: str = HfArg(default="validation", help="Split of the Hub dataset to choose on, if there.")
     test_split_name: str = HfArg(default="test", help="Split of the Hub dataset to report on, if there.")
@@ -95,7 +100,9 @@ class SequenceDataArguments:
             raise ValueError("--sequence_column is empty: name the column with the DNA")
         if self.train_file and self.dataset_name:
             raise ValueError(f"--train_file {self.train_file!r} and --dataset_name {self.dataset_name!r}: give one")
-        if self.dataset_name and (self.validation_file or self.test_file or self.split_column):
+        if self.streaming:
+            _check_streaming(self)
+        elif self.dataset_name and (self.validation_file or self.test_file or self.split_column):
             raise ValueError("--dataset_name has its own splits: drop --validation_file, --test_file, --split_column")
         if self.split_column and self.validation_file:
             raise ValueError("--split_column and --validation_file both name the validation rows: give one")
@@ -116,6 +123,24 @@ class SequenceDataArguments:
             raise ValueError(f"--flank_insert {self.flank_insert!r} needs --flank_file, the plasmid that it is in")
         _check_counts(self, "split_seed", "flank_length", least=0)
         _check_counts(self, "validation_rows", "test_rows", "max_train_samples", "max_eval_samples", "max_seq_length")
+
+
+def _check_streaming(arguments: Any) -> None:
+    """Refuses what needs to see all training rows before the first batch."""
+    for name in (
+        *("split_column", "group_column", "cluster_file", "similar_sequences", "validation_rows", "test_rows"),
+        *("test_split_percentage", "max_train_samples", "top_fraction"),
+    ):
+        if value := getattr(arguments, name, None):
+            raise ValueError(
+                f"--{name} {value} needs all training rows before the first batch: leave out --streaming, or it; rows to "
+                "validate and test on come from --validation_file and --test_file"
+            )
+    if arguments.validation_split_percentage not in (0, SequenceDataArguments.validation_split_percentage):
+        raise ValueError(
+            f"--validation_split_percentage {arguments.validation_split_percentage}: with --streaming no rows are held "
+            "out: leave it out and give --validation_file"
+        )
 
 
 def _check_counts(arguments: Any, *names: str, least: int = 1) -> None:

@@ -4,12 +4,13 @@
 Python object.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from .prediction_inputs import own_id
 from .rows import SPECIAL_TOKENS
 from .tokens import TokenTable
 
@@ -95,19 +96,26 @@ def describe(dataset: TokenDataset) -> dict[str, Any]:
     }
 
 
-def read_names(dataset: TokenDataset, id_column: str | None, sequence_column: str) -> tuple[list[str], list[str]]:
-    """Reads again, from the source, what predictions are written beside.
+def read_names(
+    dataset: TokenDataset, id_column: str | None, sequence_column: str
+) -> Iterator[tuple[list[str], list[str]]]:
+    """Reads again, from the source and piece by piece, what predictions are written beside.
 
-    Returns:
-        The ids (the source's own where it has them, else the row's number in its file) and the sequences as they stand.
+    Args:
+        dataset: whose rows, in rising order, are named.
+        id_column: of the names; None for `id` where the source has it, else the row's number in its file.
+        sequence_column: of the DNA.
+
+    Yields:
+        Some ids, and as many sequences as they stand; together those of all rows.
     """
     source, rows = dataset.table.source, dataset.rows
-    column = id_column or ("id" if source.format == "fasta" else None)
-    ids, sequences, seen = [], [], 0
+    column = id_column or own_id(source)
+    seen = 0
     for batch in source.batches(list(dict.fromkeys([sequence_column] + ([column] if column else [])))):
-        n_rows = len(batch.columns[sequence_column])
-        own = rows[(rows >= seen) & (rows < seen + n_rows)] - seen
-        sequences += batch.columns[sequence_column].take(own).to_pylist()
-        ids += batch.columns[column].take(own).to_pylist() if column else []
+        n_rows = len(batch.numbers)
+        first, last = np.searchsorted(rows, (seen, seen + n_rows))
+        own = rows[first:last] - seen
+        names = batch.columns[column].take(own).to_pylist() if column else batch.numbers[own]
+        yield list(map(str, names)), batch.columns[sequence_column].take(own).to_pylist()
         seen += n_rows
-    return [str(name) for name in (ids if column else dataset.table.numbers[rows])], sequences

@@ -14,9 +14,9 @@ from .batches import TokenDataset
 from .flanks import Flanks, read_flanks
 from .grouping import together
 from .rows import Rows
-from .splits import SPLITS, find_duplicate, find_leak, hold_out, top_rows
+from .splits import SPLITS, find_duplicate, find_leak, hold_out, n_distinct, top_rows
 from .tables import FORMATS, FileSource, HubSource, Source
-from .tokens import TokenTable, tokenise
+from .tokens import TokenTable, token_folder, tokenise
 
 logger = logging.getLogger(__name__)
 # Above this share of [UNK] k-mers somebody should look at the data; above the second one it is not DNA of this alphabet.
@@ -106,7 +106,9 @@ def _sources(arguments: SequenceDataArguments, label_columns: Sequence[str]) -> 
         return _hub_sources(arguments)
     label = label_columns[0] if len(label_columns) == 1 else None
     files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
-    return {split: FileSource(Path(file), arguments.sequence_column, label) for split, file in files.items() if file}
+    folder = token_folder(arguments.token_cache_dir)
+    column = arguments.sequence_column
+    return {split: FileSource(Path(file), column, label, folder) for split, file in files.items() if file}
 
 
 def _hub_sources(arguments: SequenceDataArguments) -> dict[str, Source]:
@@ -179,8 +181,10 @@ def _check_leaks(tables: dict[str, TokenTable], rows: dict[str, np.ndarray], arg
         if not sides:
             continue
         values = np.concatenate([getattr(table, attribute)[own] for table, own, _ in sides])
-        codes = np.concatenate([np.full(len(own), code) for _, own, code in sides])
+        codes = np.concatenate([np.full(len(own), code, np.int8) for _, own, code in sides])
         places = [(table, own) for table, own, _ in sides]
+        if n_distinct(values) == len(values):
+            continue
         if pair := find_leak(values, codes):
             first, second = (f"{_place(places, row)} ({SPLITS[codes[row]]})" for row in pair)
             raise ValueError(f"{first} and {second} hold the same {what}: {mend}")

@@ -29,13 +29,13 @@ def together(table: TokenTable, arguments: SequenceDataArguments, tokenizer: Any
         tokenizer: as for `tokenise`.
 
     Returns:
-        int64 array (n,), equal for rows that must stay together.
+        int array (n,), 0 or more, equal for rows that must stay together.
 
     Raises:
         ValueError: for a cluster file that cannot be used, or a row that is in none of its clusters.
     """
-    # Windows of one row are of one group anyway.
-    found = components(table.keys, table.overlaps if table.groups is None else table.groups)
+    groups = table.overlaps if table.groups is None else table.groups  # windows of one row are of one group anyway
+    found = table.sequence_numbers if groups is None else components(table.sequence_numbers, groups)
     if arguments.cluster_file:
         found = components(found, _file_groups(table, arguments, tokenizer))
     if arguments.similar_sequences:

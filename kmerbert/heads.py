@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
@@ -62,16 +63,49 @@ def masked_lm_loss(
     """Cross-entropy over the tokens that are to be guessed.
 
     Args:
-        outputs: with `logits`, float tensor (n, tokens, ids).
+        outputs: with `logits`, float tensor (n, tokens, ids); or of a model that `score_masked_tokens` changed: `logits`,
+            float tensor (masked tokens, ids), and `masked`, their places.
         labels: int64 tensor (n, tokens); `IGNORED` where nothing is to be guessed.
         num_items_in_batch: tokens to be guessed in the global batch; None to count this batch's.
 
     Returns:
         Scalar tensor, nats per token.
     """
-    known = labels != IGNORED
-    loss = nn.functional.cross_entropy(outputs["logits"][known].float(), labels[known], reduction="sum")
-    return loss / _items(known, num_items_in_batch)
+    logits, wanted = outputs["logits"], labels.flatten()
+    if "masked" in outputs:
+        wanted = wanted[outputs["masked"]]
+    loss = nn.functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]).float(), wanted, ignore_index=IGNORED, reduction="sum"
+    )
+    return loss / _items(wanted != IGNORED, num_items_in_batch)
+
+
+def score_masked_tokens(model: PreTrainedModel) -> None:
+    """Makes a masked language model score the hidden tokens alone, in place; its head is most of the work of a small one.
+
+    The model then takes another input, `masked`: int64 tensor (masked tokens,), places in the flattened (n, tokens) batch,
+    found by the collator, so that a GPU need not be waited for. Its `logits` are (masked tokens, ids), and its outputs have
+    `masked`, too. Without that input it answers as before. What is saved of the model stays the same.
+    """
+    asked: list[torch.Tensor] = []
+
+    def before(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        asked[:] = [masked] if (masked := named.pop("masked", None)) is not None else []
+        return arguments, named
+
+    def choose(encoder: nn.Module, arguments: tuple[Any, ...], states: Any) -> Any:
+        if asked:
+            states["last_hidden_state"] = states["last_hidden_state"].flatten(0, 1)[asked[0]]
+        return states
+
+    def after(module: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> Any:
+        if asked:
+            outputs["masked"] = asked.pop()
+        return outputs
+
+    model.register_forward_pre_hook(before, with_kwargs=True)
+    model.base_model.register_forward_hook(choose)
+    model.register_forward_hook(after)
 
 
 def output_layer(model: PreTrainedModel) -> nn.Linear:
@@ -98,10 +132,15 @@ def rescale_outputs(model: PreTrainedModel, factor: list[float], shift: list[flo
         factor, shift: one number for each output.
     """
     layer = output_layer(model)
-    scale = torch.tensor(factor, dtype=torch.float64, device=layer.weight.device)
-    offset = torch.tensor(shift, dtype=torch.float64, device=layer.weight.device)
+    scale, offset = (_laid_out_as(layer.bias, values) for values in (factor, shift))
     layer.weight.copy_(layer.weight.double() * scale[:, None])
     layer.bias.copy_(layer.bias.double() * scale + offset)
+
+
+def _laid_out_as(bias: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
+    """Values (outputs,) as float64, divided among processes where the bias is (fully sharded training)."""
+    tensor = torch.tensor(values, dtype=torch.float64, device=bias.device)
+    return distribute_tensor(tensor, bias.device_mesh, bias.placements) if isinstance(bias, DTensor) else tensor
 
 
 def warn_if_collapsed(spread: np.ndarray, names: Sequence[str]) -> list[str]:

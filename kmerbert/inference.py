@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from .ensembles import check_strands, load_ensemble, output_names
 from .flanks import Flanks
 from .heads import output_layer
+from .kernels import fast_prediction
 from .models import max_tokens
 from .rows import SPECIAL_TOKENS, Rows, read_rows
 from .sequences import reverse_complement as other_strand
@@ -203,7 +204,8 @@ class Predictor:
         rank, n_processes = (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
         outputs = torch.zeros((len(sequences), len(self.models), len(self.outputs)), device=self.device)
         n_done = 0
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
+        in_bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+        with torch.inference_mode(), fast_prediction(self.models, self._bf16), in_bf16:
             for rows in batches[rank::n_processes]:
                 batch = [sequences[row] for row in rows.tolist()]
                 found = self._run(batch)

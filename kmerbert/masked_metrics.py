@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import EvalPrediction
 
 from .masking import IGNORED, KmerVocabulary
 
@@ -31,7 +32,7 @@ class MaskedScorer:
         """Scores a batch.
 
         Args:
-            logits: float tensor (n, tokens, ids), or a tuple that begins with it.
+            logits: float tensor (n, tokens, ids), or (tokens to be guessed, ids); or a tuple that begins with it.
             labels: int64 tensor (n, tokens), `IGNORED` where nothing is to be guessed.
 
         Returns:
@@ -40,7 +41,8 @@ class MaskedScorer:
         logits = logits[0] if isinstance(logits, tuple) else logits
         row, token = torch.nonzero(labels != IGNORED, as_tuple=True)
         truth = labels[row, token]
-        log_probabilities = torch.log_softmax(logits[row, token].float(), dim=-1)
+        logits = logits[row, token] if logits.dim() == 3 else logits
+        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
         nll = -log_probabilities.gather(1, truth[:, None])[:, 0]
         right = log_probabilities.argmax(dim=-1) == truth
         # A label below n_special (an [UNK], in DNABERT's scheme) spells no base.
@@ -76,6 +78,32 @@ class MaskedScorer:
         hidden &= spelt > 0
         right = hidden & (votes.argmax(dim=-1) == true_letter).view(hidden.shape)
         return torch.stack([hidden.sum(dim=1), right.sum(dim=1)], dim=1).float()
+
+
+class MaskedMetrics:
+    """Adds up what `MaskedScorer` counted, batch by batch, so that an evaluation of any length holds five numbers.
+
+    For a Trainer with `batch_eval_metrics`, which calls it once for each batch.
+    """
+
+    def __init__(self) -> None:
+        self._sums = np.zeros(len(MaskedScorer.COLUMNS))
+
+    def __call__(self, found: EvalPrediction, compute_result: bool) -> dict[str, float]:
+        """Adds a batch, and begins anew after the last one.
+
+        Args:
+            found: with `predictions`, float tensor (n, 5), columns `MaskedScorer.COLUMNS`.
+            compute_result: whether the batch is the last one.
+
+        Returns:
+            `masked_lm_metrics` of all batches after the last one, nothing before.
+        """
+        self._sums += torch.as_tensor(found.predictions).double().sum(dim=0).cpu().numpy()
+        if not compute_result:
+            return {}
+        sums, self._sums = self._sums, np.zeros_like(self._sums)
+        return masked_lm_metrics(sums)
 
 
 def masked_lm_metrics(counts: np.ndarray) -> dict[str, float]:

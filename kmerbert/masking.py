@@ -28,9 +28,12 @@ class KmerVocabulary(Protocol):
 
 def _mix(state: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (doi:10.1145/2660193.2660195): uint64 in, well-mixed uint64 out."""
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))
+    state = state ^ (state >> np.uint64(30))  # one new array, and then in place: memory is what this waits for
+    state *= np.uint64(0xBF58476D1CE4E5B9)
+    state ^= state >> np.uint64(27)
+    state *= np.uint64(0x94D049BB133111EB)
+    state ^= state >> np.uint64(31)
+    return state
 
 
 def uniform(key: tuple[int, ...], rows: np.ndarray, n_positions: int) -> np.ndarray:
@@ -89,14 +92,15 @@ class Masking:
 
         Returns:
             int64 tensors (n, longest): `input_ids`, `labels` with `IGNORED` where nothing is to be guessed, and
-            `attention_mask` where there was one.
+            `attention_mask` where there was one; and `masked`, int64 (tokens to be guessed,), their places in `labels` laid
+            out as one row.
         """
         ids = batch["input_ids"].astype(np.int64)
         attention = batch.get("attention_mask")
         longest = np.full(len(ids), ids.shape[1]) if attention is None else attention.sum(axis=1)
         n_kmers = longest - 2
         inputs, labels = self.mask(ids, n_kmers, batch["row"], int(batch["epoch"]))
-        tensors = {"input_ids": inputs, "labels": labels}
+        tensors = {"input_ids": inputs, "labels": labels, "masked": np.flatnonzero(labels != IGNORED)}
         if attention is not None:
             tensors["attention_mask"] = attention.astype(np.int64)
         return {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in tensors.items()}
@@ -104,10 +108,10 @@ class Masking:
     def _allowed_bases(self, n_kmers: np.ndarray, n_bases: int) -> np.ndarray:
         """bool array (n, n_bases): bases that k-mers spell and that lie in the region."""
         covered = (n_kmers - 1) * self.stride + self.k
-        bounds = [self.region.indices(int(n)) for n in covered]
-        start, end = np.array(bounds)[:, 0], np.array(bounds)[:, 1]
+        lengths, which = np.unique(covered, return_inverse=True)  # a batch has few lengths, often only one
+        start, end, _ = np.array([self.region.indices(int(n)) for n in lengths]).T
         positions = np.arange(n_bases)
-        return (positions >= start[:, None]) & (positions < end[:, None])
+        return ((positions >= start[:, None]) & (positions < end[:, None]))[which]
 
     def check_length(self, n_bases: int) -> None:
         """Raises ValueError for a region in which sequences of `n_bases` bases have nothing to hide."""

@@ -5,13 +5,14 @@ Reads no files, knows no model and draws nothing. `RegressionMetrics` is the sam
 is a class of this file, not a script fetched from the Hub, so it works on nodes without internet.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import pearsonr, spearmanr
 
+PIECE = 1 << 16  # rows that are computed at once
 REGRESSION_METRICS = ("pearsonr", "spearmanr", "mse", "rmse", "mae", "r2")
 
 
@@ -20,7 +21,8 @@ def regression_metrics(
 ) -> dict[str, float]:
     """Compares predictions with measured values.
 
-    Everything is computed in float64. A correlation needs two rows and values that differ: for a constant prediction,
+    Everything is computed in float64, some rows at a time: besides its arguments it needs 24 bytes a row at most, where no
+    label is missing. A correlation needs two rows and values that differ: for a constant prediction,
     constant labels or a single row, `pearsonr` and `spearmanr` are 0.0, because such a prediction orders nothing. `r2`
     is the coefficient of determination, 1 - sum((label - prediction)^2) / sum((label - mean label)^2), not the square
     of r: it is negative for a prediction worse than the mean label, and 0.0 where the labels are constant. Spearman's
@@ -40,17 +42,17 @@ def regression_metrics(
         ValueError: Shapes differ, there are no rows, names do not fit the outputs, a prediction is NaN or infinite, a
             label is infinite, or an output has no label at all.
     """
-    predicted, measured = _columns(predictions, labels)
-    n_outputs = predicted.shape[1]
+    columns = _columns(predictions, labels)
+    n_outputs = columns[0].shape[1]
     names = [str(output) for output in range(n_outputs)] if names is None else list(names)
     if len(names) != n_outputs or len(set(names)) != n_outputs:
         raise ValueError(f"{n_outputs} outputs, but the names {names}: one name for each is needed, none twice")
     per_output = []
-    for name, x, y in zip(names, predicted.T, measured.T, strict=True):
-        known = ~np.isnan(y)
-        if not known.any():
+    for name, x, y in zip(names, *(values.T for values in columns), strict=True):
+        predicted, known = _known(x, y)
+        if not len(known):
             raise ValueError(f"output {name!r} has no measured value in {len(y)} rows: nothing to compare with")
-        per_output.append(_compare(x[known], y[known]))
+        per_output.append(_compare(predicted, known))
     result = {metric: float(np.mean([output[metric] for output in per_output])) for metric in REGRESSION_METRICS}
     if n_outputs > 1:
         for name, output in zip(names, per_output, strict=True):
@@ -77,9 +79,9 @@ def prediction_spread(predictions: ArrayLike, labels: ArrayLike) -> np.ndarray:
     predicted, measured = _columns(predictions, labels)
     ratios = np.ones(predicted.shape[1])
     for output, (x, y) in enumerate(zip(predicted.T, measured.T, strict=True)):
-        known = ~np.isnan(y)
-        if not _is_constant(y[known]):
-            ratios[output] = x[known].std() / y[known].std()
+        x, y = _known(x, y)
+        if not _is_constant(y):
+            ratios[output] = math.sqrt(_variance(x) / _variance(y))
     return ratios
 
 
@@ -111,8 +113,9 @@ def match_rows(wanted: ArrayLike, found: ArrayLike) -> np.ndarray:
 
 
 def _columns(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Brings both to float64 (n, outputs) and refuses what cannot be compared."""
-    x, y = np.asarray(predictions, dtype=np.float64), np.asarray(labels, dtype=np.float64)
+    """Brings both to float (n, outputs) and refuses what cannot be compared; float32 and float64 stay as they are."""
+    x, y = (values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+            for values in (np.asarray(predictions), np.asarray(labels)))  # fmt: skip
     shapes = f"predictions {x.shape}, labels {y.shape}"
     x, y = (array[:, None] if array.ndim == 1 else array for array in (x, y))
     if x.ndim != 2 or x.shape != y.shape:
@@ -132,27 +135,69 @@ def _columns(predictions: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.
     return x, y
 
 
+def _known(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Leaves the rows without a label out; without such rows nothing is copied."""
+    known = ~np.isnan(y)
+    return (x, y) if known.all() else (x[known], y[known])
+
+
 def _is_constant(values: np.ndarray) -> bool:
     """Tells whether values (n,) differ by less than float64 arithmetic can resolve."""
-    return len(values) < 2 or float(np.ptp(values)) <= 1e-13 * float(np.abs(values).max())
+    if len(values) < 2:
+        return True
+    low, high = float(values.min()), float(values.max())
+    return high - low <= 1e-13 * max(abs(low), abs(high))
+
+
+def _mean(n: int, term: Callable[[slice], np.ndarray]) -> float:
+    """The mean of a term, float64, that is computed for some rows at a time, so that no copy of all rows is made."""
+    pieces = [slice(start, start + PIECE) for start in range(0, n, PIECE)]
+    return math.fsum(float(term(piece).sum(dtype=np.float64)) for piece in pieces) / n
+
+
+def _correlation(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson's r of two columns (n,) that are not constant, about their means."""
+    mean_x, mean_y = (_mean(len(values), lambda piece, values=values: values[piece]) for values in (x, y))
+
+    def product(piece: slice) -> np.ndarray:
+        return np.subtract(x[piece], mean_x, dtype=np.float64) * np.subtract(y[piece], mean_y, dtype=np.float64)
+
+    r = _mean(len(x), product) / (math.sqrt(_variance(x)) * math.sqrt(_variance(y)))
+    return min(1.0, max(-1.0, r))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Twice the ranks of values (n,) from 1, equal values sharing their mean rank: int64 (n,), exact."""
+    ordered, ranks = np.sort(values), np.empty(len(values), np.int64)
+    for start in range(0, len(values), PIECE):
+        piece = slice(start, start + PIECE)
+        ranks[piece] = ordered.searchsorted(values[piece], "left") + ordered.searchsorted(values[piece], "right") + 1
+    return ranks
 
 
 def _compare(predicted: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    """Computes all metrics of one output, float64 (n,) each, nothing missing."""
-    residual = measured - predicted
-    mse = float(np.mean(residual**2))
-    if _is_constant(predicted) or _is_constant(measured):
-        r = rho = 0.0
-    else:
-        r, rho = (float(correlation(predicted, measured).statistic) for correlation in (pearsonr, spearmanr))
+    """Computes all metrics of one output, float (n,) each, nothing missing."""
+    n, wide = len(predicted), np.float64
+    mse = _mean(n, lambda piece: np.subtract(measured[piece], predicted[piece], dtype=wide) ** 2)
+    mae = _mean(n, lambda piece: np.abs(np.subtract(measured[piece], predicted[piece], dtype=wide)))
+    is_constant = _is_constant(measured)
+    r = rho = 0.0
+    if not is_constant and not _is_constant(predicted):
+        r = _correlation(predicted, measured)
+        rho = _correlation(_ranks(predicted), _ranks(measured))
     return {
         "pearsonr": r,
         "spearmanr": rho,
         "mse": mse,
         "rmse": mse**0.5,
-        "mae": float(np.abs(residual).mean()),
-        "r2": 0.0 if _is_constant(measured) else 1 - mse / float(measured.var()),
+        "mae": mae,
+        "r2": 0.0 if is_constant else 1 - mse / _variance(measured),
     }
+
+
+def _variance(values: np.ndarray) -> float:
+    mean = _mean(len(values), lambda piece: values[piece])
+    return _mean(len(values), lambda piece: np.subtract(values[piece], mean, dtype=np.float64) ** 2)
 
 
 def __getattr__(name: str) -> Any:

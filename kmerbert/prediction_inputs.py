@@ -70,7 +70,7 @@ class Inputs:
                     f"{','.join(outputs)}"
                 )
             labels = outputs if labels else ()
-        return cls(source, sequence, asked_id or _own_id(source), tuple(labels))
+        return cls(source, sequence, asked_id or own_id(source), tuple(labels))
 
     @property
     def columns(self) -> list[str]:
@@ -89,7 +89,8 @@ class Inputs:
         return ids, batch.columns[self.sequence], np.column_stack(observed) if observed else None
 
 
-def _own_id(source: Source) -> str | None:
+def own_id(source: Source) -> str | None:
+    """Returns the column that holds the rows' own names unless another is asked for: `id`, or None without one."""
     try:
         next(source.batches(["id"]), None)
     except ValueError:  # no such column, or a fault that stops the reading itself as well

@@ -3,8 +3,10 @@
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import pandas as pd
@@ -14,8 +16,7 @@ MAX_VALUE = float(np.finfo(np.float32).max)
 
 def write_predictions(
     path: Path,
-    ids: Sequence[str],
-    sequences: Sequence[str],
+    rows: Iterable[tuple[Sequence[str], Sequence[str]]],
     predictions: np.ndarray,
     observed: np.ndarray | None,
     names: Sequence[str],
@@ -23,26 +24,47 @@ def write_predictions(
     """Writes a TSV table with the columns `id sequence prediction`, and `observed` where values were measured.
 
     With several outputs the columns are `prediction_<name>` and `observed_<name>`. The table appears under its name only
-    when it is whole.
+    when it is whole, and is written piece by piece.
 
     Args:
         path: of the table.
-        ids, sequences: n of each.
+        rows: pieces of it, each some ids and as many sequences; n in all.
         predictions, observed: float arrays (n, outputs) in the labels' unit; NaN where nothing was measured.
         names: of the outputs.
+
+    Raises:
+        ValueError: for another number of rows than n, as when the source was changed meanwhile.
     """
-    table = {"id": ids, "sequence": sequences}
-    for column, values in (("prediction", predictions), ("observed", observed)):
-        for output, name in enumerate(names if values is not None else ()):
-            table[column if len(names) == 1 else f"{column}_{name}"] = values[:, output]
-    write_text(path, pd.DataFrame(table).to_csv(sep="\t", index=False, float_format="%.7g"))
+    with _whole(path) as file:
+        end = 0
+        for ids, sequences in rows:
+            if not len(ids):
+                continue
+            start, end = end, end + len(ids)
+            table = {"id": ids, "sequence": sequences}
+            for column, values in (("prediction", predictions), ("observed", observed)):
+                for output, name in enumerate(names if values is not None else ()):
+                    table[column if len(names) == 1 else f"{column}_{name}"] = values[start:end, output]
+            frame = pd.DataFrame(table)
+            frame.to_csv(file, sep="\t", index=False, float_format="%.7g", header=start == 0, lineterminator="\n")
+        if end != len(predictions):
+            raise ValueError(
+                f"{path}: {len(predictions)} predictions, but {end} rows: was the table changed meanwhile?"
+            )
 
 
 def write_text(path: Path, text: str) -> None:
     """Writes a text file that is never seen half-written."""
+    with _whole(path) as file:
+        file.write(text)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        with open(partial, "w", encoding="utf-8") as file:
+            yield file
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

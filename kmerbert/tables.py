@@ -4,7 +4,6 @@ Reads what is there and says where it is; judges neither sequences nor splits. M
 """
 
 import csv
-import hashlib
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from .checksums import file_checksum
 from .sequences import BAD, CANONICAL, read_fasta
 
 FORMATS = {
@@ -44,12 +44,13 @@ class FileSource:
     """Rows of one file.
 
     A table has a header line that names its columns; a text file whose first line is DNA has none, and its columns are
-    the sequence and, after a tab, one number (the format of the DREAM Challenge).
+    the sequence and, after a tab, one number (the format of the DREAM Challenge). `checksum_dir`: as for `file_checksum`.
     """
 
     path: Path
     sequence_column: str = "sequence"
     headerless_label: str | None = None
+    checksum_dir: Path | None = None
 
     @property
     def name(self) -> str:
@@ -70,8 +71,7 @@ class FileSource:
     @cached_property
     def checksum(self) -> str:
         """SHA-256 of the file's bytes."""
-        with open(self.path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_checksum(self.path, self.checksum_dir)
 
     def place(self, number: int) -> str:
         """Words for where a row is.

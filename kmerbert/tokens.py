@@ -19,8 +19,8 @@ from .splits import find_duplicate
 from .tables import FileSource, Source
 
 # Part of the cache's key: raise it when the same rows would give other files.
-LAYOUT = 3
-SIDE = ("keys", "numbers", "names", "splits", "groups", "overlaps")  # arrays beside the Arrow file
+LAYOUT = 4
+SIDE = ("keys", "sequence_numbers", "numbers", "names", "splits", "groups", "overlaps")  # arrays beside the Arrow file
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class TokenTable:
         dataset: the memory-mapped Arrow table, columns `input_ids` (and `labels`).
         stem: path of its files, without their endings.
         keys: uint64 array (n,), a hash of each row's sequence.
+        sequence_numbers: unsigned int array (n,), 0 to the number of different sequences - 1, by rising keys.
         numbers: int64 array (n,), each row's number in its source, 1-based (a line, a record or a row).
         names: uint64 array (n,), a hash of each row's id; None where rows have none.
         splits: int8 array (n,), 0 train, 1 validation, 2 test; None without a split column.
@@ -46,6 +47,7 @@ class TokenTable:
     dataset: Dataset
     stem: Path
     keys: np.ndarray
+    sequence_numbers: np.ndarray
     numbers: np.ndarray
     names: np.ndarray | None
     splits: np.ndarray | None
@@ -108,6 +110,11 @@ class TokenTable:
         )
 
 
+def token_folder(cache_dir: str | None) -> Path:
+    """Returns the folder of token files within a cache folder, None for the cache of Hugging Face datasets."""
+    return Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "kmer_tokens"
+
+
 def tokenise(source: Source, spec: Rows, tokenizer: Any, cache_dir: str | None) -> TokenTable:
     """Checks and tokenises a source, or finds that done in the cache.
 
@@ -122,7 +129,7 @@ def tokenise(source: Source, spec: Rows, tokenizer: Any, cache_dir: str | None) 
     """
     if isinstance(source, FileSource):
         source.check()
-    folder = Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "kmer_tokens"
+    folder = token_folder(cache_dir)
     setting = [LAYOUT, source.format, source.checksum, asdict(spec), tokenizer.k, tokenizer.stride, tokenizer.alphabet]
     stem = folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:32]
     arrow, rows = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
@@ -170,6 +177,8 @@ def _write(path: Path, source: Source, spec: Rows, tokenizer: Any) -> dict[str, 
         raise ValueError(f"{source.name}: no rows")
     writer.close()
     side = {name: np.concatenate(values) for name, values in kept.items()}
+    numbers = np.unique(side["keys"], return_inverse=True)[1]
+    side["sequence_numbers"] = numbers.astype(np.min_scalar_type(len(numbers)))  # 4 bytes a row, seldom more
     if "names" in side and not spec.window:
         _, pair = find_duplicate(side["names"])
         if pair:

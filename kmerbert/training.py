@@ -19,6 +19,8 @@ from transformers.hf_argparser import HfArg
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging as transformers_logging
 
+from .kernels import fast_training
+from .progress import TimeToGo, describe_run
 from .run_folder import NOT_PUSHED, RUN_FILES, claim_folder
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,12 @@ class KmerTrainingArguments(TrainingArguments):
     warmup_steps: float = HfArg(default=0.05, help="Steps of linear warm-up; below 1, a share of all steps.")
     ddp_find_unused_parameters: bool | None = HfArg(
         default=False, help="Whether every step searches for parameters without gradient; no model here has any."
+    )
+    eval_accumulation_steps: int | None = HfArg(
+        default=1000, help="Evaluation batches whose outputs are kept on the device before they are moved."
+    )
+    logging_nan_inf_filter: bool = HfArg(
+        default=False, help="Hide losses that are no number; a GPU is then waited for at every step."
     )
     remove_unused_columns: bool | None = HfArg(default=False, help="Must stay false: batches come as whole arrays.")
     hub_strategy: str = HfArg(default="end", help="Must stay end: only the finished model goes to the Hub.")
@@ -150,6 +158,9 @@ def start_run(arguments: KmerTrainingArguments) -> str | None:
         checkpoint = _checkpoint(arguments)
         if main:
             claim_folder(Path(arguments.output_dir), arguments.overwrite_output_dir, checkpoint)
+    if arguments.n_gpu > 1:
+        logger.warning("%d GPUs are there, one is used: `accelerate launch` uses all", arguments.n_gpu)
+        arguments._n_gpu = 1  # the Trainer would divide each batch among threads, which is slow
     set_seed(arguments.seed)
     logger.info("%s", describe_run(arguments))
     return checkpoint
@@ -167,18 +178,6 @@ def _checkpoint(arguments: KmerTrainingArguments) -> str | None:
     if found is None:
         raise ValueError(f"--resume_from_checkpoint true: {arguments.output_dir} holds no checkpoint to go on from")
     return found
-
-
-def describe_run(arguments: KmerTrainingArguments) -> str:
-    """One line: device, precision, processes and sequences in one step of the optimizer."""
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else precision
-    batch = arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps
-    return (
-        f"{arguments.world_size} process(es) on {arguments.device}, {'fp32' if precision == 'no' else precision}; "
-        f"{batch} sequences a step ({arguments.train_batch_size} x {arguments.world_size} processes x "
-        f"{arguments.gradient_accumulation_steps} accumulated)"
-    )
 
 
 def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized], metrics: Sequence[str]) -> None:
@@ -211,14 +210,15 @@ def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized]
 
 
 def callbacks(arguments: KmerTrainingArguments) -> list[TrainerCallback]:
-    """The callbacks of every run: the epoch clock, and early stopping where it was asked for."""
+    """The callbacks of every run: the epoch clock, the time to go, and early stopping where it was asked for."""
     stop = arguments.early_stopping_patience
-    return [EpochClock()] + ([EarlyStoppingCallback(early_stopping_patience=stop)] if stop else [])
+    return [EpochClock(), TimeToGo()] + ([EarlyStoppingCallback(early_stopping_patience=stop)] if stop else [])
 
 
 def train(trainer: Trainer, checkpoint: str | None) -> None:
     """Trains and saves the training metrics and the trainer's state."""
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+    with fast_training(trainer.model):
+        result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()

@@ -1,5 +1,6 @@
 """From sequences to batches: token files, windows, divisions and batches against plain Python."""
 
+import hashlib
 import json
 import os
 from argparse import Namespace
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from kmerbert import data, tables, tokens
+from kmerbert import checksums, data, tables, tokens
 from kmerbert.arguments import PretrainingDataArguments, RegressionDataArguments
 from kmerbert.batches import TokenDataset, collate, describe, read_names
 from kmerbert.data import load_splits
@@ -203,6 +204,37 @@ def test_an_interrupted_pair_of_files_is_written_again(
     (token_cache / next(token_cache.glob("*.npz")).name).unlink()
     assert ids_of(read(promoters, kmers, "expression")) == expected
     assert len(list(token_cache.iterdir())) == 2
+
+
+def test_equal_sequences_have_one_number(table: TABLE, kmers: KmerTokenizer) -> None:
+    found = read(table("a.tsv", sequence=["ACGTACGT", "CCCCCC", "acgtacgt", "ACGTACGA"]), kmers)
+    for table_ in (found, read(found.source.path, kmers)):  # the second from the cache
+        numbers = table_.sequence_numbers
+        assert numbers[0] == numbers[2]
+        assert sorted(set(numbers.tolist())) == [0, 1, 2]
+        assert np.argsort(table_.keys).tolist() == np.argsort(numbers).tolist()
+
+
+def test_a_second_start_reads_the_file_only_when_it_has_changed(
+    promoters: Path, kmers: KmerTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checksums, "SETTLED_SECONDS", -60.0)  # files count as settled at once
+    first = load_splits(regression(promoters), kmers, None, ["expression"])
+    real = hashlib.file_digest
+
+    def digest(*_: object) -> None:
+        raise RuntimeError("read again")
+
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    again = load_splits(regression(promoters), kmers, None, ["expression"])
+    assert numbers(again) == numbers(first)
+    assert describe(again["train"])["data_checksum"] == hashlib.sha256(promoters.read_bytes()).hexdigest()
+    promoters.write_text(promoters.read_text().replace("\t7\n", "\t8\n"))
+    with pytest.raises(RuntimeError, match="read again"):
+        load_splits(regression(promoters), kmers, None, ["expression"])
+    monkeypatch.setattr(hashlib, "file_digest", real)
+    changed = load_splits(regression(promoters), kmers, None, ["expression"])
+    assert sorted(chain(*numbers(changed).values()))[7:10] == [8, 8, 9]
 
 
 def test_cache_folder_of_the_command_line(promoters: Path, kmers: KmerTokenizer, tmp_path: Path) -> None:
@@ -575,7 +607,7 @@ def test_local_dataset_folder(ending: str, tmp_path: Path, dna: DNA, kmers: Kmer
     assert numbers(splits) == {"train": [0, 1, 2, 3], "validation": [10, 11, 12, 13], "test": [20, 21, 22, 23]}
     assert splits["test"].table.place(1) == f"{folder}, test, row 2"
     assert describe(splits["train"])["data_name"] == f"{folder}, train"
-    assert read_names(splits["test"], "name", "sequence") == (list("abcd"), sequences[8:])
+    assert list(read_names(splits["test"], "name", "sequence")) == [(list("abcd"), sequences[8:])]
     with pytest.raises(
         ValueError,
         match=r"mine: no split 'big'; found: \['test', 'train', 'validation'\]; name it by --train_split_name$",
@@ -598,6 +630,14 @@ def test_dataset_that_is_not_there(promoters: Path, tmp_path: Path, kmers: KmerT
 # --- what is said about the rows
 
 
+def named(rows: TokenDataset, id_column: str | None) -> tuple[list[str], list[str]]:
+    """The pieces of `read_names` joined; the sources of these tests come in more than one."""
+    pieces = list(read_names(rows, id_column, "sequence"))
+    assert len(pieces) > 1
+    ids, sequences = ([value for part in column for value in part] for column in zip(*pieces, strict=True))
+    return ids, sequences
+
+
 def test_read_names(tmp_path: Path, table: TABLE, kmers: KmerTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BLOCK_BYTES", 200)
     monkeypatch.setattr(tables, "BATCH_ROWS", 5)
@@ -607,13 +647,15 @@ def test_read_names(tmp_path: Path, table: TABLE, kmers: KmerTokenizer, monkeypa
     for rows in splits.values():
         values = rows.labels[:, 0].astype(int)
         expected = [sequences[value] for value in values]
-        assert read_names(rows, "name", "sequence") == ([f"p{value}" for value in values], expected)
-        assert read_names(rows, None, "sequence") == ([str(value + 2) for value in values], expected)
-        assert read_names(rows, "sequence", "sequence") == (expected, expected)
+        assert named(rows, "name") == ([f"p{value}" for value in values], expected)
+        assert named(rows, None) == ([str(value + 2) for value in values], expected)
+        assert named(rows, "sequence") == (expected, expected)
     fasta = tmp_path / "a.fa"
     fasta.write_text("".join(f">s{i} x\n{sequence}\n" for i, sequence in enumerate(sequences)))
     dataset = TokenDataset(read(fasta, kmers), np.array([3, 17, 39]), 0)
-    assert read_names(dataset, None, "sequence") == (["s3", "s17", "s39"], [sequences[row] for row in (3, 17, 39)])
+    assert named(dataset, None) == (["s3", "s17", "s39"], [sequences[row] for row in (3, 17, 39)])
+    path = table("b.tsv", id=[f"own{i}" for i in range(40)], sequence=sequences)
+    assert named(TokenDataset(read(path, kmers), np.array([0, 39]), 0), None)[0] == ["own0", "own39"]
 
 
 @pytest.mark.parametrize("stride", [1, 3])

@@ -1,12 +1,26 @@
 """kmerbert.heads: losses that can be checked by hand, and outputs in another unit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, PreTrainedModel
 from transformers.models.auto import CONFIG_MAPPING
 
-from kmerbert.heads import IGNORED, masked_lm_loss, output_layer, regression_loss, rescale_outputs, warn_if_collapsed
+from kmerbert.heads import (
+    IGNORED,
+    masked_lm_loss,
+    output_layer,
+    regression_loss,
+    rescale_outputs,
+    score_masked_tokens,
+    warn_if_collapsed,
+)
 
 SMALL = {
     "vocab_size": 69, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
@@ -120,6 +134,64 @@ def test_rescaling_keeps_dtype_and_trainability() -> None:
     model = build("bert", 1)
     rescale_outputs(model, [2.0], [1.0])
     assert all(weight.dtype == torch.float32 and weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("n_outputs", [1, 3])
+def test_sharded_models_are_rescaled_alike(n_outputs: int, tmp_path: Path) -> None:
+    model = build("bert", n_outputs)
+    before, factor, shift = answers(model), [2.0, 0.5, 3.0][:n_outputs], [11.0, -1.0, 4.0][:n_outputs]
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    try:
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        assert isinstance(output_layer(model).weight, DTensor)
+        rescale_outputs(model, factor, shift)
+        found = answers(model)
+    finally:
+        dist.destroy_process_group()
+    torch.testing.assert_close(found, before * torch.tensor(factor) + torch.tensor(shift), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["bert", "modernbert", "roberta", "electra", "distilbert"])
+def test_only_masked_tokens_are_scored(model_type: str) -> None:
+    torch.manual_seed(0)
+    settings = {} if model_type != "distilbert" else {"dim": 16, "hidden_dim": 32, "n_heads": 2, "n_layers": 1}
+    dropout = {
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "dropout": 0.0,
+        "attention_dropout": 0.0,
+    }
+    model = AutoModelForMaskedLM.from_config(CONFIG_MAPPING[model_type](**SMALL | settings | dropout)).train()
+    labels = torch.where(torch.rand(IDS.shape) < 0.5, IDS, IGNORED)
+    places = torch.nonzero(labels.flatten() != IGNORED)[:, 0]
+    every_token = model(input_ids=IDS).logits
+    whole = masked_lm_loss({"logits": every_token}, labels)
+    whole.backward()
+    gradients = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
+    model.zero_grad()
+    names = set(model.state_dict())
+    score_masked_tokens(model)
+    found = model(input_ids=IDS, masked=places)
+    torch.testing.assert_close(found["logits"], every_token.flatten(0, 1)[places])
+    loss = masked_lm_loss(found, labels)
+    assert loss.item() == pytest.approx(whole.item(), rel=1e-6)
+    loss.backward()
+    for name, weight in model.named_parameters():
+        if name in gradients:
+            torch.testing.assert_close(weight.grad, gradients[name], rtol=1e-4, atol=1e-7)
+    assert set(model.state_dict()) == names
+    again = model(input_ids=IDS)  # as before, where no places are given
+    assert "masked" not in again
+    torch.testing.assert_close(again.logits, every_token)
+
+
+def test_no_masked_token_at_all() -> None:
+    model = AutoModelForMaskedLM.from_config(CONFIG_MAPPING["bert"](**SMALL))
+    score_masked_tokens(model)
+    found = model(input_ids=IDS, masked=torch.empty(0, dtype=torch.int64))
+    loss = masked_lm_loss(found, torch.full(IDS.shape, IGNORED))
+    loss.backward()
+    assert loss == 0
 
 
 def test_models_without_a_linear_layer_with_bias_at_the_end() -> None:

@@ -115,7 +115,8 @@ def test_any_letters_that_training_takes(make: MakeModel) -> None:
 
 
 def test_models_are_averaged(make: MakeModel) -> None:
-    names = [make("a", seed=1), make("b", seed=2), make("c", seed=3)]
+    # With wilder weights, two ways of summing in float32 differ by more than `assert_same` allows.
+    names = [make(name, seed=seed, initializer_range=0.5) for seed, name in enumerate("abc")]
     single = np.stack([one_by_one(name, RAGGED) for name in names], axis=1)
     ensemble = load(names)
     assert_same(ensemble.predict_read(RAGGED), single)

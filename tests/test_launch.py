@@ -17,6 +17,8 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 from tiny_runs import NETWORK, NO_DROPOUT, flags, planted, random_dna, write_table
 
@@ -111,13 +113,38 @@ def test_processes_compute_what_one_does(n_processes: int, data: Path) -> None:
         )
 
 
-def test_default_launch() -> None:
-    config = load_config_from_file(str(ROOT / "accelerate_config.yaml"))
-    assert config.num_processes == 4
-    assert config.num_machines == 1
-    assert config.distributed_type == "MULTI_GPU"
-    assert config.mixed_precision == "bf16"
-    assert not config.use_cpu
+CONFIGS = {  # processes, machines, kind, precision
+    "accelerate_config.yaml": (4, 1, "MULTI_GPU", "bf16"),
+    "launch/cpu.yaml": (1, 1, "NO", "no"),
+    "launch/one_gpu.yaml": (1, 1, "NO", "bf16"),
+    "launch/four_gpus_fsdp.yaml": (4, 1, "FSDP", "bf16"),
+    "launch/two_nodes.yaml": (16, 2, "MULTI_GPU", "bf16"),
+}
+
+
+def test_every_config_is_known() -> None:
+    found = {str(path.relative_to(ROOT)) for path in (ROOT / "launch").iterdir()}
+    assert found | {"accelerate_config.yaml"} == CONFIGS.keys()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_configs_are_what_accelerate_reads(name: str) -> None:
+    config = load_config_from_file(str(ROOT / name))  # refuses keys that it does not know
+    kind = config.distributed_type
+    assert (config.num_processes, config.num_machines, kind, config.mixed_precision) == CONFIGS[name]
+    assert config.use_cpu == (name == "launch/cpu.yaml")
+    script = str(ROOT / "run_finetune_regression.py")
+    given = launch_command_parser().parse_args(["--config_file", str(ROOT / name), script])
+    arguments, _, mixed_precision_from_file = _validate_launch_command(given)
+    assert mixed_precision_from_file
+    assert arguments.mixed_precision == CONFIGS[name][3]
+    assert arguments.num_processes == CONFIGS[name][0]
+    assert arguments.use_fsdp == (kind == "FSDP")
+    if kind == "FSDP":
+        environment = prepare_multi_gpu_env(arguments)
+        assert environment["FSDP_VERSION"] == "2"
+        assert environment["FSDP_STATE_DICT_TYPE"] == "FULL_STATE_DICT"  # saved as one model
+        assert environment["FSDP_AUTO_WRAP_POLICY"] == "TRANSFORMER_BASED_WRAP"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import bases_of, make_batch, ragged_dna, random_dna
+from transformers import EvalPrediction
 
-from kmerbert.masked_metrics import MaskedScorer, masked_lm_metrics
+from kmerbert.masked_metrics import MaskedMetrics, MaskedScorer, masked_lm_metrics
 from kmerbert.masking import IGNORED, BaseMasking, DnabertMasking
 from tokenization_kmer import KmerTokenizer
 
@@ -90,3 +91,22 @@ def test_metrics_by_hand() -> None:
 def test_metrics_stay_finite() -> None:
     assert np.isfinite(list(masked_lm_metrics(np.zeros((2, 5))).values())).all()
     assert np.isfinite(masked_lm_metrics([[1, 0, 1e6, 0, 0]])["perplexity"])
+
+
+def test_scores_of_masked_tokens_alone_count_alike() -> None:
+    torch.manual_seed(0)
+    tokenizer = KmerTokenizer(3)
+    batch = BaseMasking(tokenizer, probability=0.3)(make_batch(tokenizer, ragged_dna(2)))
+    logits = torch.randn(*batch["labels"].shape, len(tokenizer))
+    whole = MaskedScorer(tokenizer)(logits, batch["labels"])
+    assert whole[:, 0].sum() == len(batch["masked"]) > 0
+    compact = (logits.flatten(0, 1)[batch["masked"]], batch["masked"])  # as an evaluating Trainer hands it over
+    assert torch.equal(MaskedScorer(tokenizer)(compact, batch["labels"]), whole)
+
+
+def test_batches_add_up_and_evaluations_begin_anew() -> None:
+    counts = torch.tensor([[4.0, 1, 6, 2, 1], [6.0, 2, 8, 3, 3], [5.0, 5, 1, 4, 1]])
+    add = MaskedMetrics()
+    for _ in range(2):
+        assert add(EvalPrediction(counts[:2], None), compute_result=False) == {}
+        assert add(EvalPrediction(counts[2:], None), compute_result=True) == masked_lm_metrics(counts.numpy())

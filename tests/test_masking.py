@@ -44,7 +44,8 @@ def test_labels_and_special_tokens(kind: type, stride: int) -> None:
     sequences = ragged_dna(1)
     batch = make_batch(tokenizer, sequences)
     result = kind(tokenizer, probability=0.3)(batch)
-    assert set(result) == {"input_ids", "labels", "attention_mask"}
+    assert set(result) == {"input_ids", "labels", "attention_mask", "masked"}
+    assert result["masked"].tolist() == torch.nonzero(result["labels"].flatten() != IGNORED)[:, 0].tolist()
     assert {tensor.dtype for tensor in result.values()} == {torch.int64}
     before, after, labels = batch["input_ids"], result["input_ids"].numpy(), result["labels"].numpy()
     assert np.array_equal(result["attention_mask"], batch["attention_mask"])
@@ -65,7 +66,8 @@ def test_labels_and_special_tokens(kind: type, stride: int) -> None:
 
 def test_equal_lengths_need_no_attention_mask() -> None:
     tokenizer = KmerTokenizer(3)
-    assert set(BaseMasking(tokenizer)(make_batch(tokenizer, ["ACGTACGT", "TTTTACGA"]))) == {"input_ids", "labels"}
+    found = BaseMasking(tokenizer)(make_batch(tokenizer, ["ACGTACGT", "TTTTACGA"]))
+    assert set(found) == {"input_ids", "labels", "masked"}
 
 
 @pytest.mark.parametrize(("probability", "span_length"), [(0.15, 6), (0.15, 1), (0.5, 10)])

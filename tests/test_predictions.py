@@ -12,16 +12,20 @@ from kmerbert.predictions import read_row_values, write_predictions, write_text
 def test_one_output(tmp_path: Path) -> None:
     path = tmp_path / "p.tsv"
     write_predictions(
-        path, ["a", "b"], ["ACG", "TT"], np.array([[1.5], [2.25]]), np.array([[1.0], [np.nan]]), ["expression"]
+        path,
+        [([], []), (["a"], ["ACG"]), ([], []), (["b"], ["TT"])],
+        np.array([[1.5], [2.25]]),
+        np.array([[1.0], [np.nan]]),
+        ["expression"],
     )
     assert path.read_text() == "id\tsequence\tprediction\tobserved\na\tACG\t1.5\t1\nb\tTT\t2.25\t\n"
 
 
 def test_several_outputs_and_nothing_observed(tmp_path: Path) -> None:
     path = tmp_path / "p.tsv"
-    write_predictions(path, ["a"], ["ACG"], np.array([[1.0, 2.0]]), None, ["yeast", "human"])
+    write_predictions(path, [(["a"], ["ACG"])], np.array([[1.0, 2.0]]), None, ["yeast", "human"])
     assert path.read_text() == "id\tsequence\tprediction_yeast\tprediction_human\na\tACG\t1\t2\n"
-    write_predictions(path, ["a"], ["ACG"], np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), ["yeast", "human"])
+    write_predictions(path, [(["a"], ["ACG"])], np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), ["yeast", "human"])
     assert path.read_text().splitlines()[0].split("\t")[2:] == [
         "prediction_yeast",
         "prediction_human",
@@ -33,11 +37,21 @@ def test_several_outputs_and_nothing_observed(tmp_path: Path) -> None:
 def test_numbers_come_back(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(11, 2.5, (100, 1)) * 10.0 ** np.arange(-20, 30, 0.5)[:, None]
     write_predictions(
-        tmp_path / "p.tsv", [str(i) for i in range(100)], ["ACGT"] * 100, values, values.astype(np.float32), ["x"]
+        tmp_path / "p.tsv",
+        [([str(i) for i in range(start, start + 10)], ["ACGT"] * 10) for start in range(0, 100, 10)],
+        values,
+        values.astype(np.float32),
+        ["x"],
     )
     found = pd.read_csv(tmp_path / "p.tsv", sep="\t", dtype={"id": str})
     np.testing.assert_allclose(found["prediction"], values[:, 0], rtol=1e-6)
     assert found["id"].tolist() == [str(i) for i in range(100)]
+
+
+def test_rows_that_changed_since_they_were_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"p.tsv: 2 predictions, but 1 rows: was the table changed meanwhile\?$"):
+        write_predictions(tmp_path / "p.tsv", [(["a"], ["ACG"])], np.zeros((2, 1)), None, ["x"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_text_is_whole_or_not_there(tmp_path: Path) -> None:

@@ -24,12 +24,14 @@ RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 # Arrows only go down: a module may import those of a lower level.
 LEVELS = {
-    0: "arguments card command_line downloads heads metrics plotting prediction_writers predictions run_folder sequences splits targets",
+    0: "arguments card checksums command_line downloads heads kernels metrics plotting prediction_writers predictions "
+    "progress run_folder sequences splits targets",
     1: "challenge flanks masking models near_duplicates tables training",
     2: "ensembles masked_metrics prediction_inputs prediction_tables rows",
-    3: "clusters inference tokens",
+    3: "clusters inference shards tokens",
     4: "batches grouping",
-    5: "data",
+    5: "data streamed_rows",
+    6: "streaming",
 }
 LEVELS = {level: set(names.split()) for level, names in LEVELS.items()}
 STANDS_ALONE = {"numpy", "tokenizers", "transformers"}

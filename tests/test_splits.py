@@ -76,6 +76,27 @@ def test_groups_are_never_divided_and_numbers_met_from_below(seed: int) -> None:
     assert n_test + sizes.min() > 7
 
 
+def drawn(together: list[int], wanted: dict[int, int], seed: int) -> list[int]:
+    """The same division by going through the labels one by one."""
+    labels = sorted(set(together))
+    order = [labels[place] for place in np.random.default_rng(seed).permutation(len(labels))]
+    codes: dict[int, int] = {}
+    for code, missing in wanted.items():
+        for label in order:
+            if label not in codes and together.count(label) <= missing:
+                codes[label], missing = code, missing - together.count(label)
+    return [codes.get(label, 0) for label in together]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_hold_out_against_plain_python(seed: int) -> None:
+    """Labels that are missing, as where only some rows are divided, change nothing."""
+    random = np.random.default_rng(seed)
+    together = random.choice(random.permutation(40)[:15], 60)
+    for dtype in (np.int64, np.uint8):
+        assert hold_out(together.astype(dtype), 12, 7, seed).tolist() == drawn(together.tolist(), {1: 12, 2: 7}, seed)
+
+
 def test_small_groups_fill_up_behind_a_large_one() -> None:
     together = np.array([0] * 6 + [1, 2, 3, 4])
     for seed in range(10):
