@@ -158,9 +158,7 @@ def shared_flags(batch_size: int, steps: int, precision: str) -> dict[str, Any]:
     }
 
 
-def train_ours(
-    task: str, network: Network, rows: Path, folder: Path, flags: dict[str, Any], more: Sequence[str]
-) -> None:
+def train_ours(task: str, network: Network, rows: Path, folder: Path, flags: dict[str, Any]) -> None:
     """Trains as a user does."""
     given = flags | {
         "train_file": rows,
@@ -173,13 +171,13 @@ def train_ours(
         "k": network.k,
         "alphabet": network.alphabet,
     }
+    if task == "mlm":  # as many tokens to guess as the peer has
+        given |= {"masking": "tokens", "mlm_probability": MASKED}
     script = run_pretrain_mlm if task == "mlm" else run_finetune_regression
-    script.main([f"--{name}={value}" for name, value in given.items()] + list(more))
+    script.main([f"--{name}={value}" for name, value in given.items()])
 
 
-def train_peer(
-    task: str, network: Network, rows: Path, folder: Path, flags: dict[str, Any], more: Sequence[str]
-) -> None:
+def train_peer(task: str, network: Network, rows: Path, folder: Path, flags: dict[str, Any]) -> None:
     """Trains as the example scripts do."""
     tokenizer = KmerTokenizer(k=network.k, alphabet=network.alphabet)
     found = ModelArguments(model_type=network.model_type, config_overrides=network.overrides)
@@ -214,23 +212,19 @@ def measure(train: Callable[..., None], precision: str, size: int, *arguments: A
     return StepTimer.seconds(), max(before, product_rate(precision, size))
 
 
-def compare(
-    task: str, name: str, precision: str, asked: argparse.Namespace, more: Sequence[str]
-) -> list[dict[str, float]]:
+def compare(task: str, name: str, precision: str, asked: argparse.Namespace) -> list[dict[str, float]]:
     """Two rows of the table, ours and the peer's."""
     network, found = NETWORKS[name], []
     n_kmers = asked.bases - network.k + 1
     n_scored = MASKED * n_kmers if task == "mlm" else 1
     n_outputs = len(KmerTokenizer(k=network.k, alphabet=network.alphabet)) if task == "mlm" else 1
     operations = network.products(n_kmers + 2, n_scored, n_outputs)
-    if task == "mlm":  # the same tokens to guess on both sides
-        more = ["--masking=tokens", f"--mlm_probability={MASKED}", *more]
     flags = shared_flags(asked.batch_size, asked.steps + SKIPPED, precision)
     with tempfile.TemporaryDirectory() as folder:
         rows = Path(folder) / "rows.tsv"
         write_rows(rows, asked.batch_size * 8, asked.bases)
         for label, train in (("ours", train_ours), ("example script", train_peer)):
-            arguments = (task, network, rows, Path(folder), flags, more)
+            arguments = (task, network, rows, Path(folder), flags)
             seconds, limit = measure(train, precision, asked.product_size, *arguments)
             rate = asked.batch_size / seconds
             found.append({"seconds": seconds, "rate": rate, "share": rate * operations / limit, "limit": limit})
@@ -265,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[dict[str, float]]]
     parser.add_argument("--steps", type=int, default=10, help="steps that are counted")
     default = 8192 if torch.cuda.is_available() else 2048
     parser.add_argument("--product_size", type=int, default=default, help="rows and columns of the limit's matrices")
-    asked, more = parser.parse_known_args(argv)
+    asked = parser.parse_args(argv)
     transformers.trainer.DEFAULT_CALLBACKS.append(StepTimer)
     datasets.disable_progress_bars()
     print(f"{hardware()}; torch {torch.__version__}, transformers {transformers.__version__}")
@@ -277,7 +271,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[dict[str, float]]]
         for task in asked.tasks:
             for name in asked.models:
                 for precision in asked.precisions:
-                    table[f"{task} {name} {precision}"] = compare(task, name, precision, asked, more)
+                    table[f"{task} {name} {precision}"] = compare(task, name, precision, asked)
     finally:
         transformers.trainer.DEFAULT_CALLBACKS.remove(StepTimer)
     return table

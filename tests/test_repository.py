@@ -49,7 +49,8 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             module = "." * node.level + (node.module or "")
-            found |= {f"{module}.{alias.name}" for alias in node.names} if module == "kmerbert" else {module}
+            names = {f"{module.rstrip('.')}.{alias.name}" for alias in node.names}
+            found |= names if module in ("kmerbert", ".") else {module}
     return found
 
 

@@ -225,7 +225,7 @@ def test_epoch_clock(passed: float | None, expected: int) -> None:
 
 def test_callbacks(tmp_path: Path) -> None:
     assert [type(found).__name__ for found in callbacks(arguments(tmp_path))] == ["EpochClock", "TimeToGo"]
-    _, stop = callbacks(arguments(tmp_path, early_stopping_patience=4))
+    *_, stop = callbacks(arguments(tmp_path, early_stopping_patience=4))
     assert stop.early_stopping_patience == 4
 
 
