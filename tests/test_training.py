@@ -286,6 +286,18 @@ def test_resumed_regression_equals_uninterrupted(tmp_path: Path) -> None:
     assert_equal_runs(tmp_path / "out", tmp_path / "resumed")
 
 
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("script", [run_finetune_regression, run_pretrain_mlm])
+def test_the_same_seed_gives_the_same_bytes(script: Any, bf16: bool, tmp_path: Path) -> None:
+    table = planted_table(tmp_path / "train.tsv", 60)
+    weights = []
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        script.main(flags(table, tmp_path / name, seed=seed, bf16=bf16))
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
 def test_early_stopping_stops(tmp_path: Path) -> None:
     table = planted_table(tmp_path / "train.tsv", 40)
     # Nothing can get better at a learning rate of 0: the second and the third evaluation are in vain.
