@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,8 @@ def train_peer(task: str, network: Network, rows: Path, folder: Path, flags: dic
 def measure(train: Callable[..., None], precision: str, size: int, *arguments: Any) -> tuple[float, float]:
     """Seconds of a step and FLOP/s of matrix products around it."""
     before = product_rate(precision, size)
-    train(*arguments)
+    with redirect_stdout(sys.stderr):  # the table stands alone
+        train(*arguments)
     return StepTimer.seconds(), max(before, product_rate(precision, size))
 
 

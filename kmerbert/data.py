@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from .batches import TokenDataset
 from .flanks import Flanks, read_flanks
 from .grouping import together
 from .rows import Rows
+from .sequences import canonical
 from .splits import SPLITS, find_duplicate, find_leak, hold_out, n_distinct, top_rows
 from .tables import FORMATS, FileSource, HubSource, Source
 from .tokens import TokenTable, token_folder, tokenise
@@ -96,9 +98,22 @@ def load_flanks(arguments: SequenceDataArguments, config: Any) -> Flanks | None:
         flanks = read_flanks(Path(arguments.flank_file), arguments.flank_length, arguments.flank_insert)
     elif saved := getattr(config, "flanks", None):
         flanks = Flanks(**saved)
+    if flanks and not arguments.streaming and (sequences := _first_sequences(arguments)):
+        flanks = flanks.learn(sequences)
     if flanks:
         config.flanks = asdict(flanks)
     return flanks
+
+
+def _first_sequences(arguments: SequenceDataArguments) -> list[str]:
+    """Some thousand sequences of the training rows; those that are no DNA are left to the reader, who says where."""
+    source = _sources(arguments, ())["train"]
+    batch = next(source.batches([arguments.sequence_column]), None)
+    found = []
+    for sequence in batch.columns[arguments.sequence_column].to_pylist() if batch else []:
+        with suppress(AttributeError, ValueError):
+            found.append(canonical(sequence.strip()))
+    return found
 
 
 def _sources(arguments: SequenceDataArguments, label_columns: Sequence[str]) -> dict[str, Source]:

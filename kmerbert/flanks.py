@@ -7,19 +7,21 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .sequences import canonical, read_fasta
 
 # Ends of sequences and of the plasmid that agree in fewer bases may do so by chance (one sequence in 65,000 agrees in 8).
 LEAST_SHARED = 8
-# That many do not agree by chance in a file of any size.
-NOT_BY_CHANCE = 16
+# That many hardly agree by chance: 1 sequence in 12 million has 12.
+NOT_BY_CHANCE = 12
 # Bases of the plasmid on each side of the insert that are searched for at the ends of sequences.
 SEARCHED = 200
 # An end that should repeat the plasmid and differs in more than this share of its bases is another sequence.
 MOST_MISMATCHES = 0.3
+# The same where bare inserts come, too: of random ones, 1 in 900,000 begins with 14 of 17 given bases.
+MOST_CHANGED = 0.2
 
 
 @dataclass(frozen=True)
@@ -29,18 +31,29 @@ class Flanks:
     Attributes:
         left, right: bases before and after the insert, in the letters ACGTN; at least `length` of each.
         length: bases to have on each side of the insert.
+        carried: bases before and after their inserts that the training sequences bear themselves; None where that is not
+            known. Tells a bare insert from a promoter with mutations in these bases, also where it comes alone.
     """
 
     left: str
     right: str
     length: int
+    carried: Sequence[int] | None = None
+
+    def learn(self, sequences: Sequence[str]) -> "Flanks":
+        """Returns these flanks with `carried` as most of the sequences have it, in the letters ACGTN."""
+        usual = [
+            Counter(_agreement(end, part) for end in ends).most_common(1)[0][0] for ends, part in self._sides(sequences)
+        ]
+        return replace(self, carried=usual)
 
     def extend(self, sequences: Sequence[str]) -> list[str]:
         """Gives every sequence exactly `length` bases of the plasmid on each side of its insert.
 
         Sequences may be bare inserts, or bear some of these bases already, such as the 17 before and the 13 after the
         insert that promoters of the DREAM Challenge come with: what is there is kept and not repeated, what is more than
-        `length` is cut off. All sequences of a call must be of one kind; mutations in the shared bases are allowed.
+        `length` is cut off. Mutations in the shared bases are allowed. Where `carried` is not known, all sequences of a call
+        must be of one kind, and what most of them bear counts.
 
         Args:
             sequences: in the letters ACGTN.
@@ -55,16 +68,28 @@ class Flanks:
         >>> flanks.extend(["TTCACATCACGTAGGTTACGG"])
         ['TTTTCACATCACGTAGGTTACGGCT']
         """
-        n_left = _count_shared([sequence[:SEARCHED] for sequence in sequences], self.left, "begins")
-        n_right = _count_shared([sequence[: -SEARCHED - 1 : -1] for sequence in sequences], self.right[::-1], "ends")
+        counts = []
+        for side, ((ends, part), verb) in enumerate(zip(self._sides(sequences), ("begins", "ends"), strict=True)):
+            if self.carried is None:
+                counts.append(_count_shared(ends, part, verb))
+            else:
+                counts.append([_count_alone(end, part, self.carried[side]) for end in ends])
+        return [self._extend(*row) for row in zip(sequences, *counts, strict=True)]
+
+    def _sides(self, sequences: Sequence[str]) -> tuple[tuple[list[str], str], tuple[list[str], str]]:
+        """Beginnings of the sequences and the plasmid before the insert; ends and the plasmid after it, both reversed."""
+        begins = [sequence[:SEARCHED] for sequence in sequences]
+        ends = [sequence[: -SEARCHED - 1 : -1] for sequence in sequences]
+        return (begins, self.left), (ends, self.right[::-1])
+
+    def _extend(self, sequence: str, n_left: int, n_right: int) -> str:
         before = self.left[len(self.left) - self.length : len(self.left) - n_left] if self.length > n_left else ""
-        after = self.right[n_right : self.length]
         start, cut = max(0, n_left - self.length), max(0, n_right - self.length)
-        return [before + sequence[start : len(sequence) - cut] + after for sequence in sequences]
+        return before + sequence[start : len(sequence) - cut] + self.right[n_right : self.length]
 
 
-def _count_shared(ends: list[str], plasmid: str, verb: str) -> int:
-    """Bases of the plasmid, up to its last, that the sequences begin with."""
+def _count_shared(ends: list[str], plasmid: str, verb: str) -> list[int]:
+    """Bases of the plasmid, up to its last, that sequences of one kind begin with."""
     counts = [_agreement(end, plasmid) for end in ends]
     usual = Counter(counts).most_common(1)[0][0]
     for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
@@ -72,10 +97,22 @@ def _count_shared(ends: list[str], plasmid: str, verb: str) -> int:
             continue
         if not usual and count >= NOT_BY_CHANCE:
             raise LookupError(row, f"the sequence {verb} with {count} bases of the plasmid, but most are bare inserts")
-        differing = sum(a != b for a, b in zip(end, plasmid[len(plasmid) - usual :], strict=False))
-        if differing > MOST_MISMATCHES * usual:
+        if _mismatches(end, plasmid, usual) > MOST_MISMATCHES * usual:
             raise LookupError(row, f"most sequences {verb[:-1]} with {usual} bases of the plasmid, but not this one")
-    return usual
+    return [usual] * len(ends)
+
+
+def _count_alone(end: str, plasmid: str, carried: int) -> int:
+    """The same of one sequence: what is `carried`, with mutations, or another number of intact bases, or none."""
+    if carried and _mismatches(end, plasmid, carried) <= MOST_CHANGED * carried:
+        return carried
+    intact = _agreement(end, plasmid)
+    return intact if intact >= NOT_BY_CHANCE else 0
+
+
+def _mismatches(end: str, plasmid: str, n: int) -> int:
+    """Bases in which the first n differ from the plasmid's last n."""
+    return sum(a != b for a, b in zip(end, plasmid[len(plasmid) - n :], strict=False)) + max(0, n - len(end))
 
 
 def _agreement(end: str, plasmid: str) -> int:

@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -117,3 +118,43 @@ def test_refusals(text: str | None, length: int, insert: str | None, message: st
         path.write_text(text)
     with pytest.raises(ValueError, match=message):
         read_flanks(path, length, insert)
+
+
+def mutated(sequence: str, *places: int) -> str:
+    letters = list(sequence)
+    for place in places:
+        letters[place] = "ACGT"[("ACGT".index(letters[place]) + 1) % 4]
+    return "".join(letters)
+
+
+def test_what_was_learnt_makes_rows_independent_of_each_other(plasmid: Path) -> None:
+    rows = inserts()
+    full = [BEFORE[-17:] + row + AFTER[:13] for row in rows]
+    flanks = read_flanks(plasmid, 30).learn(full)
+    assert flanks.carried == [17, 13]
+    assert Flanks(**json.loads(json.dumps(asdict(flanks)))) == flanks
+    assert flanks.extend(full) == flanks.extend(rows) == [reference(row, 30) for row in rows]
+    changed = mutated(full[0], 16, 2, 98)  # the last and an early base before the insert, one after it
+    expected = BEFORE[-30:-17] + changed + AFTER[13:30]
+    for among in ([changed], [changed, *full], [changed, *rows], [changed, rows[1], full[2]]):
+        assert flanks.extend(among)[0] == expected
+        assert flanks.extend(among)[1:] == [reference(row[17:-13] if len(row) == 110 else row, 30) for row in among[1:]]
+    longer = BEFORE[-60:] + rows[3] + AFTER[:40]  # more than the training rows bore, all intact
+    assert flanks.extend([longer, rows[4]]) == [reference(rows[3], 30), reference(rows[4], 30)]
+
+
+def test_bare_training_rows_are_learnt_as_such(plasmid: Path) -> None:
+    rows = inserts()
+    flanks = read_flanks(plasmid, 30).learn([*rows, BEFORE[-17:] + rows[0] + AFTER[:13]])
+    assert flanks.carried == [0, 0]
+    full = [BEFORE[-17:] + row + AFTER[:13] for row in rows]
+    assert flanks.extend(full) == flanks.extend(rows) == [reference(row, 30) for row in rows]
+
+
+@pytest.mark.parametrize(("n_changed", "is_carried"), [(3, True), (4, False)])
+def test_how_many_mutations_are_borne(n_changed: int, is_carried: bool, plasmid: Path) -> None:
+    (insert,) = inserts(1)
+    flanks = read_flanks(plasmid, 17).learn([BEFORE[-17:] + insert + AFTER[:13]])
+    changed = mutated(BEFORE[-17:] + insert, *range(0, 2 * n_changed, 2)) + AFTER[:13]
+    begins = changed if is_carried else BEFORE[-17:] + changed
+    assert flanks.extend([changed]) == [begins + AFTER[13:17]]

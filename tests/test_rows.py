@@ -1,6 +1,7 @@
 """kmerbert.rows: plasmid flanks, random windows and the most expressed rows, on their way from a file to a split."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,20 @@ def test_a_mixture_is_refused_with_its_line(table: TABLE, dna: DNA) -> None:
         load_splits(arguments, KmerTokenizer(3), None, ["expression"], FLANKS)
 
 
-def test_a_checkpoint_keeps_its_flanks(tmp_path: Path) -> None:
+def test_a_checkpoint_keeps_its_flanks(table: TABLE, dna: DNA, tmp_path: Path) -> None:
     plasmid = tmp_path / "plasmid.txt"
     plasmid.write_text(LEFT + "NNN" + RIGHT)
-    config, plain = Config(), RegressionDataArguments(train_file="a.tsv")
+    bare = str(table("bare.tsv", sequence=dna(9), expression=range(9)))
+    full = str(table("full.tsv", sequence=[LEFT[-9:] + row + RIGHT[:12] for row in dna(9)], expression=range(9)))
+    config, plain = Config(), RegressionDataArguments(train_file=full)
     assert load_flanks(plain, config) is None
     assert not hasattr(config, "flanks")
-    asked = RegressionDataArguments(train_file="a.tsv", flank_file=str(plasmid), flank_length=20)
-    assert load_flanks(asked, config) == FLANKS
-    assert config.flanks == {"left": LEFT, "right": RIGHT, "length": 20}
-    assert load_flanks(plain, config) == FLANKS
+    asked = RegressionDataArguments(train_file=bare, flank_file=str(plasmid), flank_length=20)
+    assert load_flanks(asked, config) == replace(FLANKS, carried=[0, 0])
+    assert config.flanks == {"left": LEFT, "right": RIGHT, "length": 20, "carried": [0, 0]}
+    # What the rows bear themselves is learnt anew from each training file.
+    assert load_flanks(plain, config) == replace(FLANKS, carried=[9, 12])
+    assert config.flanks["carried"] == [9, 12]
     asked.flank_length = 3
     assert load_flanks(asked, config).length == 3 == config.flanks["length"]
 
