@@ -45,6 +45,12 @@ class TokenDataset(torch.utils.data.Dataset):
         """Returns the first n rows, or all for None."""
         return TokenDataset(self.table, self.rows[:n], self.pad_id, None if self.targets is None else self.targets[:n])
 
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """Goes through single rows, `input_ids` (tokens,) of each, from which Trainer's `group_by_length` knows lengths."""
+        ids = self.table.ids
+        for start, length in zip(self.table.starts[self.rows], self.table.lengths[self.rows], strict=True):
+            yield {"input_ids": ids[start : start + length]}
+
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.__getitems__([index])
 

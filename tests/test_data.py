@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
+from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from kmerbert import checksums, data, tables, tokens
 from kmerbert.arguments import PretrainingDataArguments, RegressionDataArguments
@@ -696,3 +697,15 @@ def test_leak_check_is_what_stops_a_leak(table: TABLE, dna: DNA, kmers: KmerToke
         load_splits(regression(train, validation_file=str(other)), kmers, None, ["expression"])
     with pytest.raises(ValueError, match="hold the same sequence"):
         load_splits(regression(train, validation_file=str(other)), kmers, None, ["expression"])
+
+
+def test_rows_one_by_one_tell_trainer_their_lengths(table: TABLE, dna: DNA, kmers: KmerTokenizer) -> None:
+    rows = [row[: 6 + number % 7] for number, row in enumerate(dna(30))]
+    path = table("a.tsv", sequence=rows, expression=range(30))
+    arguments = RegressionDataArguments(train_file=str(path), validation_split_percentage=0)
+    dataset = load_splits(arguments, kmers, None, ["expression"])["train"]
+    single = [row["input_ids"].tolist() for row in dataset]
+    assert single == [kmers(rows[row])["input_ids"] for row in dataset.rows]
+    sampler = LengthGroupedSampler(4, dataset, model_input_name="input_ids")
+    assert sampler.lengths == [len(row) for row in single]
+    assert sorted(sampler) == list(range(30))
