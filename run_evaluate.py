@@ -26,11 +26,12 @@ from typing import Any, Literal
 import numpy as np
 from transformers.hf_argparser import HfArg
 
-from kmerbert.challenge import SUBSETS, read_challenge
+from kmerbert.challenge import SUBSETS, read_challenge, score_lines
 from kmerbert.command_line import parse, run
 from kmerbert.metrics import regression_metrics
 from kmerbert.plotting import plot_predicted_against_measured, plot_training_curves
-from kmerbert.prediction_tables import align, read_predictions, read_submission, take
+from kmerbert.prediction_tables import align, read_predictions, read_submission, take, take_measured
+from kmerbert.prediction_writers import check_folder
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
 RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
@@ -70,9 +71,10 @@ def evaluate_table(args: EvaluationArguments) -> Results:
     columns = [column for column in table if re.fullmatch("prediction(_.+)?", column)] or ["prediction"]
     names = [column.removeprefix("prediction") for column in columns]
     predicted = {"model": take(table, columns, path, "run_predict.py writes such a table")}
-    measured = take(table, [f"observed{name}" for name in names], path, "run_predict.py --label_column adds it")
+    observed = [f"observed{name}" for name in names]
+    measured = take_measured(table, observed, path, "run_predict.py --label_column adds it")
     if args.baseline_file:
-        baseline = align(read_predictions(args.baseline_file), table, args.baseline_file)
+        baseline = align(read_predictions(args.baseline_file, "--baseline_file"), table, args.baseline_file)
         predicted["baseline"] = take(baseline, columns, args.baseline_file, "needed are those of --predictions_file")
 
     results = {model: regression_metrics(x, measured, [name[1:] for name in names]) for model, x in predicted.items()}
@@ -89,6 +91,10 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         r, rho, rmse = (results[model][metric + name] for metric in ("pearsonr", "spearmanr", "rmse"))
         label = f"{model} {name[1:] or 'mean'}" if several else model
         lines.append(f"{label:<24}{metrics[f'n{name}']:>8}{r:>8.3f}{rho:>8.3f}{rmse:>10.4g}")
+    for (model, x), (output, name) in product(predicted.items(), enumerate(names)):
+        if np.ptp(x[known[:, output], output]) == 0:
+            label = f"{model} {name[1:]}".rstrip()
+            lines.append(f"warning: predictions of the {label} do not vary: they count as r = rho = 0")
     return metrics, figures, lines
 
 
@@ -97,19 +103,13 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
     challenge = read_challenge(Path(args.challenge_dir), args.leaderboard)
     predicted = read_submission(args.predictions_file, challenge)
     metrics = challenge.score(predicted)
-    figures, lines = {}, [f"{'subset':<24}{'weight':>8}{'n':>8}{'r':>8}{'rho':>8}"]
+    figures = {}
     for subset in SUBSETS:
         x, y = challenge.values(subset.name, predicted), challenge.values(subset.name, challenge.measured)
         figures[f"subset_{subset.name}.png"] = plot_predicted_against_measured(
             x, y, unit=args.unit or "MAUDE score", title=subset.title, same_scale=False, is_difference=subset.is_pairs
         )
-        weight, n, r, rho = (metrics["subsets"][subset.name][key] for key in ("weight", "n", "r", "rho"))
-        lines.append(f"{subset.name:<24}{weight:>8.2f}{n:>8}{r:>8.3f}{rho:>8.3f}")
-    if constant := challenge.constant_subsets(predicted):
-        lines.append(f"warning: predictions do not vary in {', '.join(constant)}: such a subset counts as r = rho = 0")
-    for name in ("Pearson", "Spearman"):
-        lines.append(f"{f'{name} Score, {challenge.leaderboard}':<40}{metrics[f'{name.lower()}_score']:>16.4f}")
-    return metrics, figures, lines
+    return metrics, figures, score_lines(metrics, challenge.constant_subsets(predicted))
 
 
 def write_results(folder: Path, metrics: dict[str, Any], figures: dict[str, Any]) -> None:
@@ -132,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     old = [] if args.overwrite_output_dir else [file.name for file in folder.glob("*") if RESULTS.fullmatch(file.name)]
     if old:
         raise ValueError(f"--output_dir {folder} already holds {old[0]}: name another or --overwrite_output_dir")
+    check_folder(folder, f"--output_dir {folder}")
     if args.run_dir and not state.is_file():
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
 
@@ -146,4 +147,4 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "no results were written")

@@ -42,7 +42,9 @@ class RegressionArguments(training.KmerTrainingArguments):
         help=f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's.",
     )
     loss: Literal["mse", "smooth_l1"] = HfArg(
-        default="mse", help="Squared error, or smooth L1 (squared below one unit of the labels, absolute above)."
+        default="mse",
+        help="Squared error, or smooth L1: squared up to an error of one unit of the labels, absolute above; the value is "
+        "divided by their standard deviation.",
     )
 
 
@@ -52,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     model_args, data_args, training_args = parse(groups, argv, __doc__)
     names = data_args.label_columns
 
-    checkpoint = training.start_run(training_args)
+    checkpoint = training.start_run(training_args, model_args, data_args)
 
     tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
     outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}
@@ -64,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         splits = streaming.load_splits(training_args, data_args, tokenizer, models.max_tokens(config), names, flanks)
     measured = [f"{metric}_{name}" for metric in REGRESSION_METRICS for name in names]
     training.plan_evaluations(training_args, splits, (*REGRESSION_METRICS, *measured))
+    data.check_reading_frames(splits, getattr(config, "n_frames", 1))
     scaler = streaming.fit_targets(splits["train"], names)
     splits = streaming.with_targets(splits, scaler)
 
@@ -90,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         compute_loss_func=heads.regression_loss(training_args.loss, scaler.scale),
         preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
         compute_metrics=compute_metrics,
-        callbacks=training.callbacks(training_args),
+        callbacks=training.callbacks(training_args, model_args, data_args),
     )
 
     training.train(trainer, checkpoint)

@@ -28,12 +28,12 @@ from transformers.utils import logging as transformers_logging
 import modeling_kmer_regression  # noqa: F401 (makes its models known to AutoModelForSequenceClassification)
 from kmerbert.command_line import parse, run
 from kmerbert.inference import Predictor
-from kmerbert.prediction_inputs import Inputs, open_dataset, open_file
+from kmerbert.prediction_inputs import Inputs, open_dataset, open_file, read_keys
 from kmerbert.prediction_writers import check_output, prediction_table, write_tables
-from kmerbert.predictions import read_row_values
 from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
+FILES = ("input_file", "keys_file")  # which are read
 
 
 @dataclass
@@ -117,18 +117,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         source = open_file(args.input_file, args.sequence_column, labels)
     else:
         source = open_dataset(args.dataset_name, args.dataset_config_name, args.dataset_split)
-    keys = read_row_values(Path(args.keys_file))[0].tolist() if args.keys_file else None
+    keys = read_keys(args.keys_file) if args.keys_file else None
     settings = {name: getattr(args, name) for name in ("bf16", "reverse_complement", "tokens_per_batch")}
     predictor = Predictor.from_pretrained(KmerTokenizer, models, args.model_revision, state.device, **settings)
     output, names = Path(args.output_file), predictor.outputs
-    check_output(output, names, args.overwrite, keys)
+    check_output(output, names, args.overwrite, keys, {f"--{name}": getattr(args, name) for name in FILES})
     inputs = Inputs.find(source, args.sequence_column, args.id_column, labels, names)
 
     began = time.perf_counter()
     with tqdm(unit=" sequences", disable=None if state.is_main_process else True) as bar:
         found = predictor.predict_stream(source, inputs.sequence, inputs.columns, args.max_seq_length, bar.update)
         tables = (prediction_table(*inputs.read(batch), values, names) for batch, values in found)
-        n_rows = write_tables(output, tables, keys) if state.is_main_process else sum(map(len, tables))
+        n_rows = write_tables(output, tables, keys, source.name) if state.is_main_process else sum(map(len, tables))
     seconds = time.perf_counter() - began
     precision = "bf16" if args.bf16 else "fp32"
     words = "%d sequences in %.1f s, %.0f a second, %d process(es) on %s, %s: %s"
@@ -139,4 +139,4 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, "no predictions were written")

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     model_args, data_args, training_args = parse(groups, argv, __doc__)
     training_args.batch_eval_metrics = True  # as MaskedMetrics counts
 
-    checkpoint = training.start_run(training_args)
+    checkpoint = training.start_run(training_args, model_args, data_args)
 
     tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
     config = models.load_config(model_args, tokenizer)
@@ -80,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         compute_loss_func=masked_lm_loss,
         preprocess_logits_for_metrics=masked_metrics.MaskedScorer(tokenizer),
         compute_metrics=masked_metrics.MaskedMetrics(),
-        callbacks=training.callbacks(training_args),
+        callbacks=training.callbacks(training_args, model_args, data_args),
     )
 
     training.train(trainer, checkpoint)

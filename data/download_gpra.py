@@ -182,8 +182,7 @@ class Folder:
                 raise ValueError(f"{path} is there, and nothing says whether it is the right file: move it away")
             self._fetch(file, size, known)
         except TransferError as error:
-            advice = f"run the same command again to go on, or name a mirror with --{file.source}_url"
-            raise ValueError(f"{error}: {advice}") from None
+            raise ValueError(f"{error}: {error.advice} name a mirror with --{file.source}_url") from None
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror or error}: mend that, or name another --output_dir") from None
         try:
@@ -211,7 +210,8 @@ class Folder:
                 message = f"{path} is there with checksum {found} instead of {known}: add --overwrite to replace it"
             else:
                 advice = f", or delete its line in {SUMS}" if file.name in self.sums else ""
-                message = f"{url}: wrong bytes: {error} Run the same command again{advice}"
+                found = str(error).partition(" Deleted")[0]  # without what pooch did and guesses
+                message = f"{url}: wrong bytes: {found} Run the same command again{advice}"
             raise ValueError(message) from None
 
     def note(self, sums: dict[str, str]) -> None:
@@ -244,6 +244,7 @@ def listing() -> str:
 def new_parser() -> argparse.ArgumentParser:
     """Returns the parser of the command line."""
     parser = argparse.ArgumentParser(description="Download the Random Promoter DREAM Challenge 2022 files.")
+    parser.error = lambda message: parser.exit(2, f"error: {message}; --help lists all flags\n")
     add = parser.add_argument
     add("--output_dir", type=Path, help="folder for the files, made where it is missing")
     groups = f"what to fetch: {', '.join(GROUPS)} (default {' '.join(DEFAULT_GROUPS)}; --list explains)"

@@ -272,13 +272,13 @@ def _text_chunks(args: argparse.Namespace) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> dict[str, int | str]:
     """Write the file that the command line asks for and return its path and number of rows."""
     parser = argparse.ArgumentParser(description="Write practice data that behaves like a promoter reporter assay.")
+    parser.error = lambda message: parser.exit(2, f"error: {message}\n")
     add = parser.add_argument
     add("--rows", type=int, required=True, help="number of sequences")
     add("--output_file", type=Path, required=True, help="file to write; compressed when its name ends in .gz")
-    kinds = "promoters: lines of sequence<TAB>expression (default); upstream: one unlabelled fragment a line"
-    add("--kind", choices=["promoters", "upstream"], default="promoters", help=kinds)
+    add("--kind", choices=["promoters", "upstream"], default="promoters", help="labelled, or fragments, one a line")
     add("--seed", type=int, default=0, help="same seed, same file; a test set needs another seed (default 0)")
-    reads = f"mean reads per promoter, 1 to {MAX_MEAN_READS:g} (default {DEFAULT_MEAN_READS}; 100: nearly clean labels)"
+    reads = f"mean reads a promoter, 1 to {MAX_MEAN_READS:g} (default %(default)s; 100: nearly clean)"
     add("--mean_reads", type=float, default=DEFAULT_MEAN_READS, help=reads)
     add("--header", action="store_true", help="begin with the column names; expression is the mean bin, 0 to 17")
     add("--overwrite", action="store_true", help="replace an existing output file")
@@ -292,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, int | str]:
         with _new_file(args.output_file, args.overwrite) as file:
             file.writelines(text.encode() for text in _text_chunks(args))
     except (ValueError, OSError) as error:
-        parser.exit(2, f"error: {error}\n")
+        parser.error(error)
     return {"output_file": str(args.output_file), "rows": args.rows}
 
 

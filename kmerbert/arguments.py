@@ -63,16 +63,18 @@ class SequenceDataArguments:
     validation_split_name: str = HfArg(default="validation", help="Split of the Hub dataset to choose on, if there.")
     test_split_name: str = HfArg(default="test", help="Split of the Hub dataset to report on, if there.")
     sequence_column: str = HfArg(default="sequence", help="Column with the DNA sequences.")
-    id_column: str | None = HfArg(default=None, help="Column with a name for each row; names may not repeat.")
+    id_column: str | None = HfArg(default=None, help="Column of the rows' names, each once. Default: id, if there.")
     split_column: str | None = HfArg(default=None, help="Column of --train_file: train, validation or test.")
     group_column: str | None = HfArg(default=None, help="Column (locus, gene, ...) whose rows stay on one side.")
     cluster_file: str | None = HfArg(
         default=None,
-        help="Clusters that stay on one side: CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and cluster.",
+        help="Clusters that stay on one side: CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and cluster. Only for rows "
+        "of one table, not with --validation_file or --test_file.",
     )
     similar_sequences: float | None = HfArg(
         default=None,
-        help="Sequences at least this identical (0.95) stay on one side; found here, no cluster file needed.",
+        help="Sequences at least this identical (0.95) stay on one side; found here, no cluster file needed. Only for rows "
+        "of one table, not with --validation_file or --test_file.",
     )
     validation_split_percentage: float = HfArg(default=10.0, help="Percent to hold out where no such rows are given.")
     test_split_percentage: float = HfArg(default=0.0, help="Percent to hold out where no such rows are given.")
@@ -85,7 +87,9 @@ class SequenceDataArguments:
         default=None, help="Cut right ends off to this many tokens, special ones included."
     )
     flank_file: str | None = HfArg(default=None, help="Plasmid (FASTA, text, JSON) whose bases go around sequences.")
-    flank_length: int = HfArg(default=150, help="Bases of the plasmid on each side of the insert, with --flank_file.")
+    flank_length: int | None = HfArg(
+        default=None, help="Bases of the plasmid on each side of the insert. Default: 150 of --flank_file."
+    )
     flank_insert: str | None = HfArg(
         default=None,
         help="The insert in the plasmid: START:END (0-based) or its letters. Default: the longest run of N.",
@@ -173,7 +177,9 @@ class PretrainingDataArguments(SequenceDataArguments):
         default=None,
         help="bases, tokens: share that is hidden (default 0.15). dnabert: spans per token (default 0.15/k).",
     )
-    mask_span_length: int = HfArg(default=6, help="bases: neighbouring bases that are hidden together.")
+    mask_span_length: int | None = HfArg(
+        default=None, help="bases: neighbouring bases that are hidden together. Default: 6."
+    )
     mask_region: str | None = HfArg(default=None, help="Bases to hide, START:END, 0-based, half-open, e.g. 17:-13.")
 
     def __post_init__(self) -> None:
@@ -188,6 +194,13 @@ class PretrainingDataArguments(SequenceDataArguments):
             )
         self.label_column = self.label_column or "expression"
         _check_counts(self, "mask_span_length", "window_length", "window_step")
+        if self.masking == "bases":
+            self.mask_span_length = self.mask_span_length or 6
+        elif self.mask_span_length:
+            raise ValueError(
+                f"--mask_span_length {self.mask_span_length} has no effect with --masking {self.masking}: leave it out, or "
+                "`none` where a recipe says it"
+            )
         if not 0 <= self.short_windows <= 1 or (self.short_windows and (self.window_step or not self.window_length)):
             raise ValueError(
                 f"--short_windows {self.short_windows}: allowed is 0 to 1, with --window_length and without --window_step"

@@ -8,7 +8,8 @@ de-Boer-Lab/random-promoter-dream-challenge-2022, whose file names, splits and w
 Reads the challenge's own files and does the arithmetic; predictions are read by `prediction_tables`.
 """
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -125,6 +126,19 @@ class Challenge:
         return [subset.name for subset in SUBSETS if np.ptp(self.values(subset.name, predicted)) == 0]
 
 
+def score_lines(metrics: Mapping[str, Any], constant: Sequence[str]) -> list[str]:
+    """Writes what `Challenge.score` gives as the lines of a table, with a warning of subsets that do not vary."""
+    lines = [f"{'subset':<24}{'weight':>8}{'n':>8}{'r':>8}{'rho':>8}"]
+    for name, found in metrics["subsets"].items():
+        lines.append(f"{name:<24}{found['weight']:>8.2f}{found['n']:>8}{found['r']:>8.3f}{found['rho']:>8.3f}")
+    if constant:
+        lines.append(f"warning: predictions do not vary in {', '.join(constant)}: such a subset counts as r = rho = 0")
+    for name in ("Pearson", "Spearman"):
+        title, score = f"{name} Score, {metrics['leaderboard']}", metrics[f"{name.lower()}_score"]
+        lines.append(f"{title:<40}{score:>16.4f}")
+    return lines
+
+
 def read_challenge(folder: Path, leaderboard: Leaderboard | None = None) -> Challenge:
     """Reads the files of the challenge.
 
@@ -140,6 +154,8 @@ def read_challenge(folder: Path, leaderboard: Leaderboard | None = None) -> Chal
         ValueError: A file is missing or not what it should be, a row is outside the test file, or files contradict each
             other.
     """
+    if not folder.is_dir():
+        raise ValueError(f"--challenge_dir {folder}: no such folder: name the one that holds {PUBLIC_FOLDER}")
     public, measured = _read_public(folder / PUBLIC_FOLDER)
     test_file = folder / TEST_FILE
     leaderboard = leaderboard or ("private" if test_file.is_file() else "public")
@@ -191,7 +207,7 @@ def _read_public(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     found = {}
     for subset in SUBSETS:
         path = folder / subset.public_file
-        _check_file(path, f"{PUBLIC_FOLDER} is published with the challenge and always needed")
+        _check_file(path, _hint(folder.parent))
         found[subset.name] = read_row_values(path, 1 + subset.is_pairs)
     ground, ground_values = found["all"]
     measured = np.full(ground.max() + 1, np.nan)
@@ -208,6 +224,15 @@ def _read_public(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
     for row in np.setdiff1d(ground, listed)[:1]:
         raise ValueError(f"{folder / ALL.public_file}: row {row} is in no public subset: the files are not of one set")
     return {"all": listed} | {subset.name: found[subset.name][0] for subset in LISTED}, measured
+
+
+def _hint(folder: Path) -> str:
+    """Says what to do where public files are missing: often the folder above, or one below, was meant."""
+    if not (folder / PUBLIC_FOLDER).is_dir():
+        for near in (folder.absolute().parent, *sorted(folder.iterdir())):
+            if os.path.isdir(near / PUBLIC_FOLDER):  # also where it may not be looked into
+                return f"name the folder that holds {PUBLIC_FOLDER}: {near}"
+    return f"{PUBLIC_FOLDER} is published with the challenge and always needed"
 
 
 def _check_labels(labels: np.ndarray, measured: np.ndarray, public: np.ndarray, path: Path) -> None:

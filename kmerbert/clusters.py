@@ -121,6 +121,9 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
         first = next((lines[0].as_py() for lines, _ in _lines(path)), "").removeprefix("\ufeff")
     except (pa.ArrowException, UnicodeDecodeError, OSError):
         first = ""
+    if not first:
+        what = "no line of it can be read" if path.stat().st_size else "the file is empty"
+        raise ValueError(f"{path}: {what}; {NEEDED}")
     if first.startswith(">Cluster"):
         return source, "id", _read_cdhit(path), "; CD-HIT cuts names off unless it is run with -d 0"
     if ".clstr" in path.suffixes or source.format not in ("\t", ","):

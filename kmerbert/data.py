@@ -1,7 +1,7 @@
 """From what the command line names to checked splits: which files and columns, who is on which side, what is refused."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from .arguments import SequenceDataArguments
 from .batches import TokenDataset
 from .flanks import Flanks, read_flanks
 from .grouping import together
-from .rows import Rows
+from .rows import SPECIAL_TOKENS, Rows, check_frames
 from .sequences import canonical
 from .splits import SPLITS, find_duplicate, find_leak, hold_out, n_distinct, top_rows
 from .tables import FORMATS, FileSource, HubSource, Source
@@ -23,6 +23,7 @@ from .tokens import TokenTable, token_folder, tokenise
 logger = logging.getLogger(__name__)
 # Above this share of [UNK] k-mers somebody should look at the data; above the second one it is not DNA of this alphabet.
 UNKNOWN_ALARM, UNKNOWN_ERROR = 0.05, 0.5
+FLANK_LENGTH = 150  # bases of a plasmid on each side, where --flank_length is not given
 
 
 def load_splits(
@@ -62,8 +63,9 @@ def load_splits(
         max_tokens=max_tokens,
         flanks=flanks,
     )
-    tables = {}
-    for split, source in _sources(arguments, spec.labels).items():
+    tables, sources = {}, _sources(arguments, spec.labels)
+    _check_one_table(sources, arguments)
+    for split, source in sources.items():
         labels = tuple(label_columns)
         own = spec if split == "train" else replace(spec, labels=labels, split=None, group=_group_column(source, spec))
         tables[split] = tokenise(source, own, tokenizer, arguments.token_cache_dir)
@@ -92,12 +94,19 @@ def load_flanks(arguments: SequenceDataArguments, config: Any) -> Flanks | None:
     """The plasmid's bases around every sequence: those that the command line names, else those that a checkpoint had.
 
     They become the setting `flanks` of the configuration, so that the model says what it reads.
+
+    Raises:
+        ValueError: for a plasmid that cannot be used, or a length without a plasmid that the checkpoint was not trained with.
     """
-    flanks = None
+    flanks, length = None, arguments.flank_length
     if arguments.flank_file:
-        flanks = read_flanks(Path(arguments.flank_file), arguments.flank_length, arguments.flank_insert)
+        wanted = FLANK_LENGTH if length is None else length
+        flanks = read_flanks(Path(arguments.flank_file), wanted, arguments.flank_insert)
     elif saved := getattr(config, "flanks", None):
         flanks = Flanks(**saved)
+    if length is not None and length != (flanks.length if flanks else 0):
+        found = f"the checkpoint has flanks of {flanks.length} bases" if flanks else "no plasmid is known"
+        raise ValueError(f"--flank_length {length}: {found}: give --flank_file with it, or leave it out")
     if flanks and not arguments.streaming and (sequences := _first_sequences(arguments)):
         flanks = flanks.learn(sequences)
     if flanks:
@@ -142,6 +151,29 @@ def _hub_sources(arguments: SequenceDataArguments) -> dict[str, Source]:
     return {split: HubSource(f"{name}, {own}", found[own]) for split, own in wanted.items() if own in found}
 
 
+def _check_one_table(sources: dict[str, Source], arguments: SequenceDataArguments) -> None:
+    """Refuses to look for similar rows where it would be in one of several tables only."""
+    others = [source.name for split, source in sources.items() if split != "train"]
+    for name in ("cluster_file", "similar_sequences"):
+        if (value := getattr(arguments, name)) and others:
+            raise ValueError(
+                f"--{name} {value} divides the rows of one table and does not look into {others[0]}: give all rows in one "
+                "--train_file, with --validation_split_percentage and --test_split_percentage, or leave the flag out"
+            )
+
+
+def check_reading_frames(splits: Mapping[str, Any], n_frames: int) -> None:
+    """Refuses rows with fewer k-mers than a model has reading frames, in all splits that are not streamed.
+
+    Raises:
+        ValueError: for the first such row, with its place.
+    """
+    for dataset in splits.values():
+        if isinstance(dataset, TokenDataset):
+            table, rows = dataset.table, dataset.rows
+            check_frames(table.lengths[rows] - SPECIAL_TOKENS, table.numbers[rows], table.source, n_frames)
+
+
 def _group_column(source: Source, spec: Rows) -> str | None:
     """The group column, where a file of validation or test rows has it: these need no groups of their own."""
     try:
@@ -166,12 +198,12 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments, tok
     if train.splits is not None:
         codes = train.splits[chosen]
     else:
-        wanted = []
-        for split in ("validation", "test"):
-            count = getattr(arguments, f"{split}_rows")
-            percentage = getattr(arguments, f"{split}_split_percentage")
-            count = round(n_rows * percentage / 100) if count is None else count
-            wanted.append(0 if split in tables else count)
+        wanted = [0 if split in tables else _wanted(arguments, split, n_rows) for split in ("validation", "test")]
+        if fraction and sum(wanted) >= n_rows:
+            raise ValueError(
+                f"--top_fraction {fraction} keeps {n_rows} of {len(train)} rows, which cannot give {wanted[0]} validation and "
+                f"{wanted[1]} test rows and leave some to train on: keep more, or hold out fewer"
+            )
         exact = [split for split in ("validation", "test") if getattr(arguments, f"{split}_rows")]
         codes = hold_out(together(train, arguments, tokenizer)[chosen], *wanted, seed=arguments.split_seed, exact=exact)
     own = {split: chosen[codes == code] for code, split in enumerate(SPLITS)}
@@ -182,6 +214,21 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments, tok
                 f"--{split}_file names others: give one"
             )
     return own | {split: rows for split, rows in given.items() if split != "train"}
+
+
+def _wanted(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
+    """How many of the rows are to be held out for a split."""
+    count = getattr(arguments, f"{split}_rows")
+    if count is not None:
+        return count
+    percentage, fraction = getattr(arguments, f"{split}_split_percentage"), getattr(arguments, "top_fraction", None)
+    count = round(n_rows * percentage / 100)
+    if fraction and percentage and not count:
+        raise ValueError(
+            f"--top_fraction {fraction} keeps {n_rows} rows, too few to hold {percentage:g} % of them out for {split}: keep "
+            f"more, or set --{split}_split_percentage or --{split}_rows"
+        )
+    return count
 
 
 def _check_leaks(tables: dict[str, TokenTable], rows: dict[str, np.ndarray], arguments: SequenceDataArguments) -> None:

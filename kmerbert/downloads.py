@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -23,12 +24,17 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 
 BUSY = (429, 500, 502, 503, 504)  # answers that may be another one a moment later
+MISSING = (404, 410)  # answers that stay what they are
 TIMEOUT = (10, 60)  # seconds to connect, and between two pieces of a file
 PIECE = 1 << 16  # bytes
 
 
 class TransferError(Exception):
-    """A file could not be brought here; the message says from where and why."""
+    """A file could not be brought here; the message says from where and why, and `advice` what may help."""
+
+    def __init__(self, message: str, advice: str = "run the same command again to go on, or") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 def new_session(retries: int, backoff: float) -> requests.Session:
@@ -56,7 +62,11 @@ def ask(session: requests.Session, url: str, headers: dict[str, str] | None = No
 def refusal(answer: requests.Response) -> TransferError:
     """Returns the error for an answer that holds no file."""
     attempts = " to every attempt" if answer.status_code in BUSY else ""
-    return TransferError(f"{address(answer)}: the server answers {answer.status_code} {answer.reason}{attempts}")
+    message = f"{address(answer)}: the server answers {answer.status_code} {answer.reason}{attempts}"
+    if answer.status_code not in MISSING:
+        return TransferError(message)
+    url = urlsplit(address(answer))
+    return TransferError(message, f"{url.netloc} has no {url.path.rpartition('/')[2]}:")
 
 
 def address(answer: requests.Response) -> str:

@@ -38,9 +38,11 @@ def load_ensemble(
     for name, (_, model) in zip(names, loaded, strict=True):
         for what, found in _facts(model.config).items():
             if found != first[what]:
+                own, wanted = (_in_words(value) for value in (found, first[what]))
                 raise ValueError(
-                    f"--model_name_or_path: {what} of {name} is {found!r}, but of {names[0]} {first[what]!r}: models that "
-                    "differ in it cannot be averaged; predict with each by itself"
+                    f"--model_name_or_path: {what} of {name} is {own}, but of {names[0]} "
+                    f"{wanted if wanted != own else 'as many of other bases'}: models that differ in it cannot be averaged; "
+                    "predict with each by itself"
                 )
     return loaded[0][0], [model for _, model in loaded]
 
@@ -93,6 +95,15 @@ def _load(tokenizer_class: type, name: str, revision: str) -> tuple[Any, PreTrai
         rescale_outputs(model, config.label_scale, config.label_mean)
         config.outputs_in_label_units = True
     return tokenizer, model.eval().requires_grad_(False)
+
+
+def _in_words(fact: Any) -> str:
+    """A fact as a message shows it: of flanks, which are long, the lengths."""
+    if not (isinstance(fact, dict) and "length" in fact):
+        return repr(fact)
+    carried = fact.get("carried")
+    known = f", of which its training sequences bear {carried[0]} and {carried[1]}" if carried else ""
+    return f"{fact['length']} bases on each side{known}"
 
 
 def _facts(config: PretrainedConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import numpy as np
 from .arguments import SequenceDataArguments
 from .clusters import assign_clusters, read_clusters
 from .near_duplicates import near_duplicates
+from .prediction_inputs import own_id
 from .rows import Rows, hash_words, read_rows
 from .splits import components
 from .tokens import TokenTable
@@ -53,12 +54,19 @@ def _sequences(table: TokenTable, column: str, tokenizer: Any) -> Iterator[list[
 
 
 def _file_groups(table: TokenTable, arguments: SequenceDataArguments, tokenizer: Any) -> np.ndarray:
-    """The cluster of every row, by its id where it has one, else by its sequence or its number in the file."""
+    """The cluster of every row, by its sequence or its id, which without --id_column is `id` or its number in the file."""
     clusters = read_clusters(arguments.cluster_file, "sequence" if table.names is None else "id")
     if clusters.by == "sequence":
         batches = _sequences(table, arguments.sequence_column, tokenizer)
         return assign_clusters(clusters, np.concatenate([hash_words(batch) for batch in batches]), table.place)
-    names = hash_words(table.numbers.astype(str).tolist()) if table.names is None else table.names
+    names = table.names
+    if names is None and own_id(table.source):
+        columns = (batch.columns["id"].to_pylist() for batch in table.source.batches(["id"]))
+        names = np.concatenate([hash_words([str(name).strip() for name in column]) for column in columns])
+    elif names is None:
+        names = hash_words(table.numbers.astype(str).tolist())
+        hint = f"{clusters.hint}; rows are known by their line numbers: name the column of their ids by --id_column"
+        clusters = clusters._replace(hint=hint)
     return assign_clusters(clusters, names, table.place)
 
 

@@ -20,7 +20,7 @@ from .flanks import Flanks
 from .heads import output_layer
 from .kernels import fast_prediction
 from .models import max_tokens
-from .rows import SPECIAL_TOKENS, Rows, read_rows
+from .rows import SPECIAL_TOKENS, Rows, check_frames, read_rows
 from .sequences import reverse_complement as other_strand
 from .tables import BATCH_ROWS, Batch, Source
 
@@ -172,8 +172,10 @@ class Predictor:
             sequences: list[str] = []
             for batch in batches:
                 own = Batch({sequence_column: batch.columns[sequence_column]}, batch.numbers)
-                sequences += read_rows(own, source, spec, self.tokenizer)[0]
+                sequences += read_rows(own, source, spec, self.tokenizer, is_trained=True)[0]
             numbers = np.concatenate([batch.numbers for batch in batches])
+            n_kmers = self.tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
+            check_frames(n_kmers, numbers, source, max(getattr(model.config, "n_frames", 1) for model in self.models))
             self._warn_of_lengths(sequences, numbers, source)
             values = self.predict_read(sequences, progress)
             self._check_finite(values, numbers, source)

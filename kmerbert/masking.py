@@ -6,11 +6,13 @@ therefore chooses bases and masks every token that spells one of them. `DnabertM
 row is masked alike whatever batch, process or resumed run it comes in. Knows no model and no file.
 """
 
+import logging
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
+logger = logging.getLogger(__name__)
 IGNORED = -100  # label of a token that is not to be guessed (torch's and the Trainer's convention)
 
 
@@ -194,6 +196,12 @@ class DnabertMasking(Masking):
     ) -> None:
         super().__init__(tokenizer, region, seed)
         self.probability, self.shortest_region = probability, self.k
+        if span == 1 and self.stride < self.k:
+            logger.warning(
+                "--masking tokens: %d-mers that begin every %d bases overlap, so that the neighbours of a hidden one spell it "
+                "and little is to be learnt: take --masking bases, or --stride %d",
+                *(self.k, self.stride, self.k),
+            )
         # k = 6: two tokens before the centre and three after it; k = 3: one and one.
         self.before, self.after = ((span or self.k) - 1) // 2, (span or self.k) // 2
 

@@ -59,7 +59,11 @@ def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
                 f"--{name} {asked[name]}: the checkpoint {arguments.model_name_or_path} was trained with {name} "
                 f"{saved[name]}; leave the flag out, or train from scratch without --model_name_or_path"
             )
-    return tokenizer_class(**saved | asked)
+    tokenizer = tokenizer_class(**saved | asked)
+    if (n_frames := getattr(arguments, "reading_frames", None) or tokenizer.k) != tokenizer.k:
+        words = "--reading_frames %d: a frame's %d-mers begin every %d bases; %d frames would be of k-mers side by side"
+        logger.info(words, n_frames, tokenizer.k, n_frames, tokenizer.k)
+    return tokenizer
 
 
 def _read_vocabulary(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetsError
 
 from .models import REFUSALS
+from .predictions import read_row_values, reading
 from .tables import Batch, FileSource, HubSource, Source, to_numbers
 
 
@@ -31,11 +32,22 @@ def open_file(path: str, sequence_column: str, labels: Sequence[str]) -> FileSou
     """Opens a file; a headerless one has at most one column of measured values, which gets the first of the names.
 
     Raises:
-        ValueError: for a file that is not there or holds nothing.
+        ValueError: for a file that is not there or holds nothing, and for stdin.
     """
     source = FileSource(Path(path), sequence_column, labels[0] if labels else None)
-    source.check()
+    with reading("--input_file", source.path):
+        source.check()
     return source
+
+
+def read_keys(path: str) -> list[int]:
+    """Reads the 0-based rows that a JSON object names, in its order.
+
+    Raises:
+        ValueError: for a file that cannot be read or is no such object.
+    """
+    with reading("--keys_file", Path(path)):
+        return read_row_values(Path(path))[0].tolist()
 
 
 @dataclass(frozen=True)

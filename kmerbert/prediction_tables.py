@@ -11,23 +11,35 @@ import pyarrow as pa
 
 from .challenge import Challenge
 from .metrics import match_rows
-from .predictions import read_row_values
+from .predictions import read_row_values, reading
 from .tables import FileSource, to_numbers
 
 
-def read_predictions(path: str) -> pd.DataFrame:
-    """Reads a table; predictions and measured values become float64, NaN where nothing was measured.
+def read_predictions(path: str, flag: str = "--predictions_file") -> pd.DataFrame:
+    """Reads the table that a flag names; predictions and measured values become float64, NaN where nothing was measured.
 
     Raises:
-        ValueError: for a file that is no table with a header, text in place of a number, or a missing prediction.
+        ValueError: for a file that cannot be read or is no table with a header, one without rows, text in place of a
+            number, or a missing prediction.
     """
     source = FileSource(Path(path))
-    table = _read_table(source, header=0)
+    table = _read_table(source, flag, header=0)
     if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
         raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")
     for column in filter(re.compile("(prediction|observed)(_.+)?").fullmatch, table):
         table[column] = _numbers(table, column, source, first=1 if source.format == "parquet" else 2)
     return table
+
+
+def take_measured(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> np.ndarray:
+    """Takes columns of measured values as `take` does; ValueError for one that has none."""
+    measured = take(table, columns, path, hint)
+    if not len(measured):
+        raise ValueError(f"{path}: there are no rows to compare")
+    for output in np.flatnonzero(np.isnan(measured).all(axis=0))[:1]:
+        found = f"{columns[output]} has no measured value in {len(measured)} rows"
+        raise ValueError(f"{path}: {found}: predict again with the --label_column that has them")
+    return measured
 
 
 def take(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> np.ndarray:
@@ -40,15 +52,25 @@ def align(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.DataFram
     """Puts a baseline's rows in the order of the predictions; rows are the same if their `id` and `sequence` are.
 
     Raises:
-        ValueError: for rows that are not the same, or cannot be told apart.
+        ValueError: for rows that are not the same or cannot be told apart, and for measured values that contradict those
+            of the predictions.
     """
     keys = [column for column in ("id", "sequence") if column in table and column in baseline]
     if not keys:
         raise ValueError(f"--baseline_file {path}: needs a column 'id' or 'sequence' that --predictions_file has too")
+    names = [rows[keys].astype(str).agg(" ".join, axis=1) for rows in (table, baseline)]
     try:
-        return baseline.iloc[match_rows(*(rows[keys].astype(str).agg(" ".join, axis=1) for rows in (table, baseline)))]
+        ordered = baseline.iloc[match_rows(*names)]
     except ValueError as error:
         raise ValueError(f"--baseline_file {path}, by {' and '.join(keys)}: {error}: predict the same rows") from None
+    for column in filter(re.compile("observed(_.+)?").fullmatch, ordered.columns.intersection(table.columns)):
+        known, found = (rows[column].to_numpy(np.float64) for rows in (table, ordered))
+        # Nearer than that is one number, written by two programs.
+        differs = ~np.isnan(known) & ~np.isnan(found) & ~np.isclose(found, known, rtol=1e-5, atol=1e-6)
+        for row in np.flatnonzero(differs)[:1]:
+            value = f"{column} of {names[0].iloc[row]!r} is {found[row]:g}, but {known[row]:g} in --predictions_file"
+            raise ValueError(f"--baseline_file {path}: {value}: predict with the same --label_column")
+    return ordered
 
 
 def read_submission(path: str, challenge: Challenge) -> np.ndarray:
@@ -66,9 +88,11 @@ def read_submission(path: str, challenge: Challenge) -> np.ndarray:
         ValueError: for rows or sequences that are not those of the test file, or a prediction that is no finite number.
     """
     if Path(path).suffix.lower() == ".json":
-        return _place_rows(*read_row_values(Path(path)), challenge, path)
+        with reading("--predictions_file", Path(path)):
+            rows, values = read_row_values(Path(path))
+        return _place_rows(rows, values, challenge, path)
     source = FileSource(Path(path))
-    table, first = _read_table(source, header=None), 1
+    table, first = _read_table(source, "--predictions_file", header=None), 1
     if source.format != "parquet":
         if len(table) and {"sequence", "prediction"} & set(table.iloc[0]):
             table, first = table[1:].set_axis(table.iloc[0], axis=1), 2
@@ -110,19 +134,24 @@ def _place_rows(rows: np.ndarray, values: np.ndarray, challenge: Challenge, path
     return predicted[:n_rows]
 
 
-def _read_table(source: FileSource, header: int | None) -> pd.DataFrame:
-    """Reads a file as text, Parquet as it is."""
-    if source.format not in ("\t", ",", "parquet"):
-        raise ValueError(
-            f"{source.path}: predictions are read from .tsv, .csv (each also .gz) or .parquet, for a challenge also .json"
-        )
+def _read_table(source: FileSource, flag: str, header: int | None) -> pd.DataFrame:
+    """Reads the file that a flag names as text, Parquet as it is."""
     text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "header": header}
-    try:
-        if source.format == "parquet":
-            return pd.read_parquet(source.path)
-        return pd.read_csv(source.path, sep=source.format, **text)
-    except (ValueError, EOFError, ImportError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{source.path} is empty or not a table with a header: {error}") from None
+    with reading(flag, source.path):
+        if source.format not in ("\t", ",", "parquet"):
+            formats = ".tsv, .csv (each also .gz) or .parquet, for a challenge also .json"
+            raise ValueError(f"{flag} {source.path}: predictions are read from {formats}")
+        try:
+            if source.format == "parquet":
+                with open(source.path, "rb") as file:  # the library's own error says no reason
+                    return pd.read_parquet(file)
+            table = pd.read_csv(source.path, sep=source.format, **text)
+        except (ValueError, EOFError, ImportError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{source.path} is empty or not a table with a header: {error}") from None
+    end = len(table)
+    while end and not "".join(table.iloc[end - 1].fillna("")).strip():
+        end -= 1  # empty lines that editors leave at the end
+    return table[:end]
 
 
 def _numbers(table: pd.DataFrame, column: str, source: FileSource, first: int) -> np.ndarray:
@@ -136,6 +165,9 @@ def _numbers(table: pd.DataFrame, column: str, source: FileSource, first: int) -
 def _check_columns(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> None:
     """Refuses a table that lacks a column, or has one twice."""
     if missing := [column for column in columns if column not in table]:
+        names = [str(name) for name in table]
+        if len(names) == 2 and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", names[1], re.IGNORECASE):
+            hint = "it has no header: add --challenge_dir to score a submission, or write .tsv with run_predict.py"
         raise ValueError(f"{path}: no column {missing[0]!r}; columns found: {', '.join(map(str, table))}; {hint}")
     for repeated in table.columns[table.columns.duplicated()]:
         raise ValueError(f"{path}: the column {repeated!r} stands twice in the header")

@@ -6,9 +6,10 @@ without a header, its final format. Text holds numbers to float32. Knows no mode
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
@@ -42,7 +43,33 @@ def output_format(path: Path) -> tuple[str, str | None]:
     return suffix, compression
 
 
-def check_output(path: Path, outputs: Sequence[str], overwrite: bool, keys: Sequence[int] | None = None) -> None:
+def check_folder(folder: Path, asked: str) -> None:
+    """Refuses a folder in which nothing can be written, without making it.
+
+    Args:
+        folder: to write in, there or not.
+        asked: flag and value that name it, for the message.
+
+    Raises:
+        ValueError: where it, or the nearest folder above that is there, is none or may not be written.
+    """
+    there = folder
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        with TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        reason = f"{there}: {error.strerror}"
+        raise ValueError(f"{asked} cannot be written ({reason}): name another place, or mend that one") from None
+
+
+def check_output(
+    path: Path,
+    outputs: Sequence[str],
+    overwrite: bool,
+    keys: Sequence[int] | None = None,
+    inputs: Mapping[str, str | None] | None = None,
+) -> None:
     """Refuses an output file before any work is done for it.
 
     Args:
@@ -50,19 +77,30 @@ def check_output(path: Path, outputs: Sequence[str], overwrite: bool, keys: Sequ
         outputs: names of what is predicted.
         overwrite: whether a file that is there may be replaced.
         keys: 0-based rows that are wanted; None for all.
+        inputs: files that are read, by their flags.
 
     Raises:
-        ValueError: for a file or folder that is there, an unknown ending, and what the format has no place for.
+        ValueError: for a file or folder that is there, one of the inputs, a place that cannot be written, an unknown
+            ending, and what the format has no place for.
     """
     suffix, _ = output_format(path)
+    check_folder(_target(path).parent, f"--output_file {path}")
     if path.is_dir():
         raise ValueError(f"--output_file {path} is a folder: name a file in it")
+    for flag, name in (inputs or {}).items():
+        if name and path.exists() and path.samefile(name):
+            raise ValueError(f"--output_file {path} is the {flag} itself, which is never replaced: name another file")
     if path.exists() and not overwrite:
         raise ValueError(f"--output_file {path} is there already: name another or add --overwrite")
     if keys is not None and suffix != ".json":
         raise ValueError(f"--keys_file: only a .json output has keys, not {path}: leave it out")
     if suffix in (".json", ".txt") and len(outputs) > 1:
         raise ValueError(f"--output_file {path} has place for one output, not for {', '.join(outputs)}: write .tsv")
+
+
+def _target(path: Path) -> Path:
+    """The file that a name stands for, where it is a symbolic link."""
+    return Path(os.path.realpath(path))
 
 
 def prediction_table(
@@ -92,13 +130,17 @@ def _text(column: pa.Array) -> pa.Array:
     return (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).cast(pa.string())
 
 
-def write_tables(path: Path, tables: Iterator[pa.Table], keys: Sequence[int] | None = None) -> int:
+def write_tables(
+    path: Path, tables: Iterator[pa.Table], keys: Sequence[int] | None = None, source: str = "the input"
+) -> int:
     """Writes tables, one after the other, into a file that appears under its name only when it is whole.
 
     Args:
-        path: of the file; its folder is made where it is missing. What stands there is replaced.
+        path: of the file; its folder is made where it is missing. What stands there is replaced, and a symbolic link
+            stays, whose file is replaced.
         tables: of `prediction_table`; drawn one at a time, so that memory does not grow with the file.
         keys: for `.json`, the 0-based rows to write, in this order; None for all rows.
+        source: of the rows, for a message.
 
     Returns:
         The number of rows in `tables`.
@@ -108,8 +150,9 @@ def write_tables(path: Path, tables: Iterator[pa.Table], keys: Sequence[int] | N
     """
     suffix, compression = output_format(path)
     if (first := next(tables, None)) is None:
-        raise ValueError("there are no rows to predict")
+        raise ValueError(f"{source}: there are no rows to predict: name one with sequences")
     write = {".parquet": _write_parquet, ".json": _write_json(keys)}.get(suffix, _write_text(suffix))
+    path = _target(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:

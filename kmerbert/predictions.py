@@ -53,6 +53,19 @@ def write_predictions(
             )
 
 
+@contextmanager
+def reading(flag: str, path: Path) -> Iterator[None]:
+    """Surrounds the reading of a file that a flag names; ValueError where it cannot be read, or is no file but stdin."""
+    try:
+        if str(path) in ("-", "/dev/stdin") or (path.exists() and not (path.is_file() or path.is_dir())):
+            raise ValueError(f"{flag} {path}: stdin is not read, nor a pipe: write a file and name that")
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"{flag} {path} cannot be read ({error.strerror or error}): name a file that is there and may be read"
+        ) from None
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a text file that is never seen half-written."""
     with _whole(path) as file:

@@ -44,13 +44,16 @@ class Rows:
         )
 
 
-def read_rows(batch: Batch, source: Source, spec: Rows, tokenizer: Any) -> tuple[list[str], dict[str, np.ndarray]]:
+def read_rows(
+    batch: Batch, source: Source, spec: Rows, tokenizer: Any, is_trained: bool = False
+) -> tuple[list[str], dict[str, np.ndarray]]:
     """Checks a batch and cuts its sequences as the settings say.
 
     Args:
         batch, source: the rows, and where they are from.
         spec: what they hold and how to cut them.
         tokenizer: needs `k`, `stride` and `n_tokens`.
+        is_trained: no message then advises to change what the model was trained with.
 
     Returns:
         The sequences, in the letters ACGTN, and arrays of the same length: `numbers` (int64, 1-based, in the source)
@@ -66,15 +69,35 @@ def read_rows(batch: Batch, source: Source, spec: Rows, tokenizer: Any) -> tuple
             sequences = spec.flanks.extend(sequences)
         except LookupError as error:
             row, what = error.args
+            asks = "the model" if is_trained else "--flank_file"
             raise ValueError(
-                f"{source.place(int(batch.numbers[row]))}: {what}: --flank_file needs all of one kind; mend or remove the row"
+                f"{source.place(int(batch.numbers[row]))}: {what}: {asks} needs all of one kind; mend or remove the row"
             ) from None
-    return _fit(sequences, columns, source, spec, tokenizer)
+    return _fit(sequences, columns, source, spec, tokenizer, is_trained)
 
 
 def hash_words(values: list[str]) -> np.ndarray:
     """uint64 hashes that are the same in every process; two of 7 million sequences agree by chance once in a million."""
     return hash_array(np.array(values, dtype=object), categorize=False)
+
+
+def check_frames(n_kmers: np.ndarray, numbers: np.ndarray, source: Source, n_frames: int) -> None:
+    """Refuses a row of which a reading frame would be empty.
+
+    Args:
+        n_kmers: int array (n,), of each row.
+        numbers, source: int array (n,), each row's number in the source, for messages.
+        n_frames: that a model reads every row in.
+
+    Raises:
+        ValueError: for the first row with fewer k-mers than frames.
+    """
+    if (is_short := n_kmers < n_frames).any():
+        row = int(is_short.argmax())
+        raise ValueError(
+            f"{source.place(int(numbers[row]))}: {n_kmers[row]} k-mers are fewer than the model's {n_frames} reading frames: "
+            "remove the row, or train with fewer --reading_frames"
+        )
 
 
 def _check(batch: Batch, source: Source, spec: Rows) -> tuple[list[str], dict[str, np.ndarray]]:
@@ -162,7 +185,12 @@ def _cut_windows(
 
 
 def _fit(
-    sequences: list[str], columns: dict[str, np.ndarray], source: Source, spec: Rows, tokenizer: Any
+    sequences: list[str],
+    columns: dict[str, np.ndarray],
+    source: Source,
+    spec: Rows,
+    tokenizer: Any,
+    is_trained: bool,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
     """Cuts sequences into windows or to a length where that was asked for; refuses what does not fit the model."""
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
@@ -170,7 +198,7 @@ def _fit(
     if len(short):
         raise ValueError(
             f"{source.place(int(columns['numbers'][short[0]]))}: {lengths[short[0]]} bases are shorter than one k-mer of "
-            f"{tokenizer.k}: remove the row or take a smaller --k"
+            f"{tokenizer.k}: remove the row{'' if is_trained else ' or take a smaller --k'}"
         )
     if spec.window:
         sequences, columns = _cut_windows(sequences, columns, spec, tokenizer.k)
@@ -185,9 +213,11 @@ def _fit(
     n_tokens = tokenizer.n_tokens(lengths) + SPECIAL_TOKENS
     long = np.flatnonzero(n_tokens > (spec.max_tokens or n_tokens.max()))
     if len(long):
+        advice = f"cut with --max_seq_length {spec.max_tokens}"
+        if not is_trained:
+            advice += ", or train a model with --config_overrides max_position_embeddings=..."
         raise ValueError(
             f"{source.place(int(columns['numbers'][long[0]]))}: {lengths[long[0]]} bases give {n_tokens[long[0]]} tokens, "
-            f"but the model reads {spec.max_tokens}: cut with --max_seq_length {spec.max_tokens}, or train a model with "
-            "--config_overrides max_position_embeddings=..."
+            f"but the model reads {spec.max_tokens}: {advice}"
         )
     return sequences, columns

@@ -1,6 +1,6 @@
 """Parquet shards in a folder or on the Hub: which there are, how many rows, and one row group at a time as token ids.
 
-Keeps nothing on disk and looks for no repeats. Who reads which group, and in which order, is decided in `streaming.py`.
+Keeps nothing on disk and looks for no repeats. Who reads which group, and in which order, is decided in `streamed_rows.py`.
 """
 
 import glob

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from .checksums import file_checksum
+from .lines import Batch, numbered_lines, without_empty_end
 from .sequences import BAD, CANONICAL, read_fasta
 
 FORMATS = {
@@ -32,19 +33,13 @@ BATCH_ROWS = 10_000
 BLOCK_BYTES = 1 << 22  # text tables are read in such pieces; a line can't be longer
 
 
-class Batch(NamedTuple):
-    """Some rows: their columns, and their places in the file: int64 array, 1-based numbers of lines or rows."""
-
-    columns: dict[str, pa.Array]
-    numbers: np.ndarray
-
-
 @dataclass(frozen=True)
 class FileSource:
     """Rows of one file.
 
     A table has a header line that names its columns; a text file whose first line is DNA has none, and its columns are
-    the sequence and, after a tab, one number (the format of the DREAM Challenge). `checksum_dir`: as for `file_checksum`.
+    the sequence and, after a tab, one number (the format of the DREAM Challenge). Empty lines at the end are no rows, others
+    are rows without values. `checksum_dir`: as for `file_checksum`.
     """
 
     path: Path
@@ -123,8 +118,12 @@ class FileSource:
         if headerless:
             names = [self.sequence_column, self.headerless_label or "value"][: len(names)]
         self._check_columns(columns, names, first_line)
+        rows = self._parse_text(columns, names, 1 if headerless else 2)
+        yield from without_empty_end(rows, lambda: io.TextIOWrapper(self._open(), encoding="utf-8-sig"), self.format)
+
+    def _parse_text(self, columns: list[str], names: list[str], first: int) -> Iterator[Batch]:
+        """The named columns of all rows from the `first` line on."""
         rejected: list[pyarrow.csv.InvalidRow] = []
-        first = 1 if headerless else 2
         try:
             for batch in pyarrow.csv.open_csv(
                 self._open(),
@@ -170,7 +169,7 @@ class FileSource:
 
     def _read_json(self, columns: list[str]) -> Iterator[Batch]:
         with io.TextIOWrapper(self._open(), encoding="utf-8-sig") as text:
-            for lines in _batched(enumerate(text, 1)):
+            for lines in _batched(numbered_lines(text)):
                 records = [self._record(number, line) for number, line in lines]
                 if lines[0][0] == 1:
                     self._check_columns(columns, list(records[0]))

@@ -16,12 +16,21 @@ import torch
 from huggingface_hub import HfApi
 from transformers import EarlyStoppingCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.hf_argparser import HfArg
-from transformers.trainer_utils import get_last_checkpoint
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging as transformers_logging
 
 from .kernels import fast_training
 from .progress import TimeToGo, describe_run
-from .run_folder import NOT_PUSHED, RUN_FILES, claim_folder
+from .run_folder import (
+    NOT_PUSHED,
+    RUN_FILES,
+    check_rows,
+    check_settings,
+    claim_folder,
+    find_checkpoint,
+    keep_settings,
+    run_settings,
+)
 
 logger = logging.getLogger(__name__)
 PLATEAU = "reduce_lr_on_plateau"
@@ -84,6 +93,7 @@ class KmerTrainingArguments(TrainingArguments):
             (self.prediction_loss_only, "--prediction_loss_only true: the metrics need predictions; leave it out"),
             (self.label_names is not None, "--label_names: the labels are those of --label_column; leave it out"),
             (self.dataloader_persistent_workers, "--dataloader_persistent_workers true: masks would never change"),
+            (self.dataloader_drop_last, "--dataloader_drop_last true leaves validation and test rows out; leave it out"),
             (patience is not None and patience < 1, f"--early_stopping_patience {patience}: allowed is 1 or more"),
             (
                 self.eval_epochs is not None and not self.eval_epochs > 0,
@@ -129,15 +139,43 @@ class EpochClock(TrainerCallback):
         handed["train_dataloader"].dataset.epoch = int(state.epoch or 0)
 
 
-def start_run(arguments: KmerTrainingArguments) -> str | None:
-    """Sets up logging and the seed, and checks the launch and the output folder.
+class KeepSettings(TrainerCallback):
+    """Writes into each checkpoint what decides rows, network and loss, for a run that goes on from it."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+
+    def on_save(self, args: Any, state: Any, control: Any, **handed: Any) -> None:
+        if state.is_world_process_zero:
+            keep_settings(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", self.settings)
+
+
+class EarlyStopping(EarlyStoppingCallback):
+    """Counts on from where a checkpoint stopped counting, with the patience that is asked for now.
+
+    `--restore_callback_states_from_checkpoint` would bring back the old patience, too.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **handed: Any) -> None:
+        super().on_train_begin(args, state, control, **handed)
+        # The Trainer expects an entry, which a checkpoint of a run without early stopping does not have.
+        saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+        self.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
+
+
+def start_run(arguments: KmerTrainingArguments, *groups: Any) -> str | None:
+    """Sets up logging and the seed, and checks the launch, the output folder and what is resumed.
+
+    Args:
+        arguments: the training flags.
+        groups: the other dataclasses of flags, which must be those of the run that is resumed.
 
     Returns:
         The checkpoint to resume from, or None.
 
     Raises:
         ValueError: for a launch whose processes would each train alone, a folder that holds something, a checkpoint that
-            is not there, a folder that cannot be written.
+            is not there, damaged or of a run with other settings, a folder that cannot be written.
     """
     main = arguments.process_index == 0
     logging.basicConfig(
@@ -155,7 +193,9 @@ def start_run(arguments: KmerTrainingArguments) -> str | None:
             "on CPUs, or launch with --num_processes 1"
         )
     with arguments.main_process_first(local=False, desc="output folder"):
-        checkpoint = _checkpoint(arguments)
+        checkpoint = find_checkpoint(arguments.resume_from_checkpoint, Path(arguments.output_dir))
+        if checkpoint and not check_settings(Path(checkpoint), run_settings(arguments, *groups)):
+            logger.info("%s does not say with which settings it was trained: they are not compared", checkpoint)
         if main:
             claim_folder(Path(arguments.output_dir), arguments.overwrite_output_dir, checkpoint)
     if arguments.n_gpu > 1:
@@ -164,20 +204,6 @@ def start_run(arguments: KmerTrainingArguments) -> str | None:
     set_seed(arguments.seed)
     logger.info("%s", describe_run(arguments))
     return checkpoint
-
-
-def _checkpoint(arguments: KmerTrainingArguments) -> str | None:
-    wanted = arguments.resume_from_checkpoint
-    if wanted is None or str(wanted).lower() == "false":
-        return None
-    if str(wanted).lower() != "true":
-        if not (Path(wanted) / "trainer_state.json").is_file():
-            raise ValueError(f"--resume_from_checkpoint {wanted}: no checkpoint there (it holds no trainer_state.json)")
-        return str(wanted)
-    found = get_last_checkpoint(arguments.output_dir) if Path(arguments.output_dir).is_dir() else None
-    if found is None:
-        raise ValueError(f"--resume_from_checkpoint true: {arguments.output_dir} holds no checkpoint to go on from")
-    return found
 
 
 def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized], metrics: Sequence[str]) -> None:
@@ -209,14 +235,21 @@ def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized]
             arguments.save_steps = arguments.eval_steps
 
 
-def callbacks(arguments: KmerTrainingArguments) -> list[TrainerCallback]:
-    """The callbacks of every run: the epoch clock, the time to go, and early stopping where it was asked for."""
+def callbacks(arguments: KmerTrainingArguments, *groups: Any) -> list[TrainerCallback]:
+    """The callbacks of every run: epoch clock, time to go, kept settings (of `groups`, too), early stopping if wanted."""
+    found = [EpochClock(), TimeToGo(), KeepSettings(run_settings(arguments, *groups))]
     stop = arguments.early_stopping_patience
-    return [EpochClock(), TimeToGo()] + ([EarlyStoppingCallback(early_stopping_patience=stop)] if stop else [])
+    return [*found, EarlyStopping(early_stopping_patience=stop)] if stop else found
 
 
 def train(trainer: Trainer, checkpoint: str | None) -> None:
-    """Trains and saves the training metrics and the trainer's state."""
+    """Trains and saves the training metrics and the trainer's state.
+
+    Raises:
+        ValueError: for training rows that are not those of the checkpoint.
+    """
+    if checkpoint:
+        check_rows(Path(checkpoint), trainer.model.config)
     with fast_training(trainer.model):
         result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.log_metrics("train", result.metrics)

@@ -73,6 +73,14 @@ def test_refused_regression_data(words: list[str], message: str) -> None:
         (["--flank_length", "-1"], "^--flank_length -1: allowed is 0 or more$"),
         (["--flank_insert", "3:9"], "^--flank_insert '3:9' needs --flank_file"),
         (["--masking", "spans"], "^argument --masking: invalid choice: 'spans'"),
+        (
+            ["--masking", "tokens", "--mask_span_length", "6"],
+            "^--mask_span_length 6 has no effect with --masking tokens: leave it out, or `none` where a recipe says it$",
+        ),
+        (
+            ["--masking", "dnabert", "--mask_span_length", "2"],
+            "^--mask_span_length 2 has no effect with --masking dnabert",
+        ),
     ],
 )
 def test_refused_pretraining_data(words: list[str], message: str) -> None:
@@ -101,3 +109,12 @@ def test_label_columns_and_defaults() -> None:
     assert data.label_columns == ["a", "b", "c"]
     assert data.duplicates == "error"
     assert parse([PretrainingDataArguments], FILE)[0].duplicates == "keep"
+
+
+def test_the_span_length_is_that_of_bases() -> None:
+    words = {"bases": [], "tokens": ["--masking", "tokens"], "dnabert": ["--masking", "dnabert"]}
+    found = {name: parse([PretrainingDataArguments], [*FILE, *own])[0].mask_span_length for name, own in words.items()}
+    assert found == {"bases": 6, "tokens": None, "dnabert": None}
+    assert parse([PretrainingDataArguments], [*FILE, "--mask_span_length", "2"])[0].mask_span_length == 2
+    taken_back = parse([PretrainingDataArguments], [*FILE, "--masking", "tokens", "--mask_span_length", "none"])[0]
+    assert taken_back.mask_span_length is None

@@ -179,6 +179,16 @@ def test_other_files_are_refused(write: Write, name: str, text: str) -> None:
     refused(path, NEEDED)
 
 
+def test_files_without_a_line_are_refused_as_such(tmp_path: Path) -> None:
+    for name in ("x.tsv", "x.clstr"):
+        (tmp_path / name).write_bytes(b"")
+        refused(tmp_path / name, f"{name}: the file is empty; needed are CD-HIT's .clstr")
+        for number, content in enumerate((gzip.compress(b""), gzip.compress(b"a\tb\n" * 10_000)[:-20])):
+            packed = tmp_path / f"{number}{name}.gz"
+            packed.write_bytes(content)
+            refused(packed, f"{packed}: no line of it can be read; needed are CD-HIT's .clstr")
+
+
 def test_files_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "x.tsv", f"{tmp_path / 'x.tsv'}: no such file")
     (tmp_path / "x.names").write_text("a\tb\n", encoding="utf-8")

@@ -270,6 +270,42 @@ def test_run_prints_once_for_all_processes(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().err == ""
 
 
+def test_run_says_a_line_once_in_a_launch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whichever process comes first; what another one suffers from it is no news."""
+    for rank, error, said in (
+        (1, ValueError("a"), "error: a\n"),
+        (0, ValueError("a"), ""),
+        (2, OSError("b"), "error: b\n"),
+        (3, RuntimeError("connection closed by peer"), ""),
+    ):
+        (tmp_path / str(rank)).mkdir()
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / str(rank) / "error.json"))
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        with pytest.raises(SystemExit) as found:
+            run(lambda error=error: fail(error))
+        assert found.value.code == 2
+        assert capsys.readouterr().err == said
+
+
+def test_run_lets_a_bug_through_in_a_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "0").mkdir()
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "0" / "error.json"))
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(lambda: fail(RuntimeError("a bug")))
+
+
+def test_run_speaks_up_where_a_launch_left_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / "gone" / "1" / "error.json"))
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with pytest.raises(SystemExit):
+        run(lambda: fail(ValueError("a")))
+    assert capsys.readouterr().err == "error: a\n"
+
+
 def test_run_shows_the_traceback_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KMERBERT_DEBUG", "1")
     with pytest.raises(ValueError, match="^a$"):

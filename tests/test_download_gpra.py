@@ -42,8 +42,9 @@ def test_an_unknown_checksum_is_noted_and_checked_from_then_on(fetch, refused, s
     path.unlink()
     server.files[DEMO] = b"another file under the same address"
     message = refused("demo")
-    assert "wrong bytes: SHA256" in message
-    assert "Run the same command again, or delete its line in SHA256SUMS" in message
+    assert "/demo_train.txt: wrong bytes: SHA256 hash of downloaded file (demo_train.txt) does not match" in message
+    found = f"expected sha256:{sha256(CONTENT)} but got {sha256(server.files[DEMO])}"
+    assert message.endswith(f"{found}. Run the same command again, or delete its line in SHA256SUMS\n")
     assert names(folder) == ["SHA256SUMS"]
 
 
@@ -131,8 +132,22 @@ def test_command_lines_that_are_refused(refused, program, server, folder, capsys
     with pytest.raises(SystemExit):
         program.main([])
     assert "--output_dir is missing" in capsys.readouterr().err
+    assert refused("demo", flags=("--reties", "1")) == (
+        "error: unrecognized arguments: --reties 1; --help lists all flags\n"
+    )
+    assert refused("demo", flags=("--retries", "many")).startswith(
+        "error: argument --retries: invalid int value: 'many'"
+    )
     assert server.asked == []
     assert not folder.exists()
+
+
+def test_an_interruption_speaks_of_the_download(program, fetch, folder, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(program.Folder, "fetch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(SystemExit) as stopped:
+        fetch("demo")
+    assert stopped.value.code == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on from there\n"
 
 
 def test_the_list_names_everything(program, capsys) -> None:

@@ -118,7 +118,7 @@ def test_a_busy_server_is_asked_again(fetch, server, folder, status) -> None:
             TRAIN,
             404,
             1,
-            "/train_sequences.txt?download=1: the server answers 404 Not Found: run the same command again",
+            "/train_sequences.txt?download=1: the server answers 404 Not Found: 127.0.0.1:",
         ),
         (TRAIN, 403, 1, "the server answers 403 Forbidden: "),
         (TRAIN, 206, 1, "the server answers 206 Partial Content: "),
@@ -127,7 +127,10 @@ def test_a_busy_server_is_asked_again(fetch, server, folder, status) -> None:
 )
 def test_answers_without_a_file(refused, server, folder, path, status, attempts, message) -> None:
     server.for_ever[path] = Fault(status=status)
-    assert message in refused("train")
+    found = refused("train")
+    assert message in found
+    assert ("run the same command again to go on, or name a mirror with --zenodo_url" in found) == (status != 404)
+    assert (" has no train_sequences.txt: name a mirror with --zenodo_url\n" in found) == (status == 404)
     assert len(server.ranges(path)) == attempts
     assert names(folder) == []
 

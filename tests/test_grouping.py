@@ -49,6 +49,39 @@ def test_rows_without_a_cluster_are_refused(table: TABLE, dna: DNA) -> None:
         divide(path, file)
 
 
+def test_the_column_id_is_known_without_being_named(table: TABLE, dna: DNA) -> None:
+    rows, clusters = dna(40, 30), np.random.default_rng(1).permutation(40) % 10
+    path = table("a.tsv", id=[f"p{row}" for row in range(40)], sequence=rows, expression=clusters)
+    file = table("c.tsv", id=[f"p{row}" for row in range(40)], cluster=[f"c{c}" for c in clusters])
+    found = divide(path, file)
+    assert not found["train"] & found["validation"]
+    assert found == divide(path, file, id_column="id")
+
+
+def test_ids_in_another_column_must_be_named(table: TABLE, dna: DNA) -> None:
+    names = [f"p{row}" for row in range(10)]
+    path = table("a.tsv", name=names, sequence=dna(10, 30), expression=range(10))
+    file = table("c.tsv", id=names, cluster=names)
+    words = (
+        "a.tsv, line 2: its id is in no cluster of .*c.tsv .*; rows are known by their line numbers: .* --id_column$"
+    )
+    with pytest.raises(ValueError, match=words):
+        divide(path, file)
+    assert divide(path, file, id_column="name")["validation"]
+
+
+@pytest.mark.parametrize("flag", ["cluster_file", "similar_sequences"])
+def test_a_dataset_with_its_own_splits_is_not_searched(flag: str, table: TABLE, dna: DNA, tmp_path: Path) -> None:
+    (tmp_path / "hub").mkdir()
+    for split, rows in (("train", dna(9)), ("test", dna(3, seed=1))):
+        table(f"hub/{split}.csv", sequence=rows, expression=range(len(rows)))
+    arguments = RegressionDataArguments(dataset_name=str(tmp_path / "hub"))
+    setattr(arguments, flag, value := {"cluster_file": "c.tsv", "similar_sequences": 0.9}[flag])
+    words = f"^--{flag} {value} divides the rows of one table and does not look into .*hub, test: give all rows in one"
+    with pytest.raises(ValueError, match=words):
+        load_splits(arguments, KmerTokenizer(3), None, ["expression"])
+
+
 def test_near_duplicates_stay_on_one_side(table: TABLE, dna: DNA, token_cache: Path) -> None:
     """Ten copies of each of eight promoters, each with another base changed, between the constant ends."""
     rows, values = [], []

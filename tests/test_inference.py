@@ -240,7 +240,7 @@ def test_says_that_many_kmers_are_unknown(make: MakeModel, caplog: pytest.LogCap
 def test_refuses_rows_with_their_place(make: MakeModel, tmp_path: Path) -> None:
     predictor = load(make("model"))
     for bad, message in (("ACXT", "'X' at base 3"), ("AC", "2 bases are shorter than one k-mer"), ("", "is empty")):
-        table = write_table(tmp_path / "in.tsv", sequence=["ACGT", bad])
+        table = write_table(tmp_path / "in.tsv", sequence=["ACGT", bad, "ACGT"])  # an empty last line is no row
         with pytest.raises(ValueError, match=f"in.tsv, line 3: .*{message}"):
             list(predictor.predict_stream(FileSource(table)))
         with pytest.raises(ValueError, match=f"sequence 2, counted from 1: .*{message}"):
@@ -309,6 +309,32 @@ def test_refuses_models_that_differ(make: MakeModel, settings: dict, message: st
         load([make("first"), make("other", **settings)])
 
 
+def test_flanks_that_differ_are_told_by_their_lengths(make: MakeModel) -> None:
+    def flanked(name: str, letter: str, length: int, carried: list[int] | None = None) -> str:
+        ends = {"left": 99 * letter, "right": 99 * letter}
+        return make(name, flanks=ends | {"length": length, "carried": carried})
+
+    first = flanked("first", "A", 30)
+    for number, (settings, found, expected) in enumerate(
+        (
+            (("A", 40), "40 bases on each side", "30 bases on each side"),
+            (("C", 30), "30 bases on each side", "as many of other bases"),
+            (
+                ("A", 30, [17, 13]),
+                "30 bases on each side, of which its training sequences bear 17 and 13",
+                "30 bases on each side",
+            ),
+        )
+    ):
+        other = flanked(f"other{number}", *settings)
+        message = (
+            f"flanks of {other} is {found}, but of {first} {expected}: models that differ in it cannot be averaged"
+        )
+        with pytest.raises(ValueError, match=message) as refused:
+            load([first, other])
+        assert 20 * "A" not in str(refused.value)
+
+
 def test_models_of_other_sizes_are_averaged_to_the_shorter_limit(make: MakeModel) -> None:
     names = [make("long", max_position_embeddings=60), make("short", max_position_embeddings=40, hidden_size=8)]
     predictor = load(names)
@@ -317,3 +343,11 @@ def test_models_of_other_sizes_are_averaged_to_the_shorter_limit(make: MakeModel
     with pytest.raises(ValueError, match="the model reads 40"):
         predictor.predict([41 * "A"])
     assert logging.getLogger("kmerbert").level == logging.NOTSET
+
+
+def test_rows_with_fewer_kmers_than_frames_are_refused(make: MakeModel) -> None:
+    model = load(make("model", n_frames=5))
+    assert model.predict(["ACGTACG"]).shape == (1, 1)
+    words = "^sequence 2, counted from 1: 4 k-mers are fewer than the model's 5 reading frames: remove the row"
+    with pytest.raises(ValueError, match=words):
+        model.predict(["ACGTACG", "ACGTAC"])

@@ -113,6 +113,40 @@ def test_processes_compute_what_one_does(n_processes: int, data: Path) -> None:
         )
 
 
+FAILING = """
+import sys
+import torch.distributed as distributed
+from kmerbert.command_line import run
+
+def main():
+    distributed.init_process_group("gloo")
+    distributed.barrier()
+    if sys.argv[1] in (str(distributed.get_rank()), "both"):
+        raise ValueError("no such file")
+    distributed.barrier()
+
+run(main)
+"""
+
+
+@pytest.mark.parametrize("who_fails", ["0", "1", "both"])
+def test_a_mistake_is_said_once_whoever_finds_it(who_fails: str, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(FAILING)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    found = subprocess.run(
+        [*command, tmp_path / "program.py", who_fails],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert found.returncode == 1
+    lines = found.stderr.splitlines()
+    assert [line for line in lines if "no such file" in line] == ["error: no such file"]
+    ends = {line.split("(pid")[0].strip() for line in lines if line.strip().startswith("exitcode")}
+    assert ends <= {"exitcode  : 2", "exitcode  : -15"}, found.stderr[-3000:]  # -15: ended by the launcher; no -6
+    assert "exitcode  : 2" in ends
+    assert "RuntimeError" not in found.stderr  # of the one that waited
+
+
 CONFIGS = {  # processes, machines, kind, precision
     "accelerate_config.yaml": (4, 1, "MULTI_GPU", "bf16"),
     "launch/cpu.yaml": (1, 1, "NO", "no"),

@@ -264,3 +264,14 @@ def test_knows_no_tokenizer_class() -> None:
     other = Vocabulary(**{name: getattr(real, name) for name in names})
     batch = make_batch(real, ["ACGTACGTTTGA"])
     assert torch.equal(BaseMasking(other, 0.5)(batch)["labels"], BaseMasking(real, 0.5)(batch)["labels"])
+
+
+def test_single_tokens_that_overlap_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    for tokenizer in (KmerTokenizer(6, 6), KmerTokenizer(1)):
+        DnabertMasking(tokenizer, span=1)
+    DnabertMasking(KmerTokenizer(6))
+    assert not caplog.messages
+    DnabertMasking(KmerTokenizer(6, 2), span=1)
+    (words,) = caplog.messages
+    assert words.startswith("--masking tokens: 6-mers that begin every 2 bases overlap, so that the neighbours")
+    assert words.endswith("take --masking bases, or --stride 6")

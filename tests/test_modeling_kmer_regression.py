@@ -113,7 +113,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_both_stages(trained: Path) -> None:
     pretrained = json.loads((trained / "mlm" / "config.json").read_text())
     assert (pretrained["kmer_stride"], pretrained["n_training_rows"]) == (3, 28)  # 31 of 60 rows, a tenth held out
-    assert pretrained["flanks"] == {"left": "ACGTACGTTTGACA", "right": "GGTTACGGCTGTTA", "length": 9}
+    assert pretrained["flanks"] == {"left": "ACGTACGTTTGACA", "right": "GGTTACGGCTGTTA", "length": 9, "carried": [0, 0]}
     assert pretrained["sequence_length"] == [42, 42]  # 24 + 2 x 9 bases
     saved = json.loads((trained / "out" / "config.json").read_text())
     assert (saved["model_type"], saved["n_frames"], saved["kmer_stride"]) == ("kmer_bert", 3, 1)

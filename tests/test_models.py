@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
-from kmerbert.arguments import ModelArguments
+from kmerbert.arguments import ModelArguments, RegressionModelArguments
 from kmerbert.models import KMER_SETTINGS, load_config, load_model, load_tokenizer, max_tokens
 from tokenization_kmer import KmerTokenizer
 
@@ -53,6 +53,23 @@ def test_new_tokenizers() -> None:
     assert kmer_settings(load_tokenizer(KmerTokenizer, arguments())) == (6, 1, "ATCG")
     asked = arguments(k=4, stride=3, alphabet="ACGTN")
     assert kmer_settings(load_tokenizer(KmerTokenizer, asked)) == (4, 3, "ACGTN")
+
+
+@pytest.mark.parametrize(
+    ("k", "n_frames", "words"),
+    [
+        (6, 3, ["--reading_frames 3: a frame's 6-mers begin every 3 bases; 6 frames would be of k-mers side by side"]),
+        (3, 5, ["--reading_frames 5: a frame's 3-mers begin every 5 bases; 3 frames would be of k-mers side by side"]),
+        (3, 3, []),
+        (3, None, []),
+    ],
+)
+def test_frames_of_other_numbers_than_k_are_told(
+    k: int, n_frames: int | None, words: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="kmerbert"):
+        load_tokenizer(KmerTokenizer, RegressionModelArguments(k=k, reading_frames=n_frames))
+    assert caplog.messages == words
 
 
 def test_a_checkpoint_brings_its_tokenizer(checkpoint: Path) -> None:

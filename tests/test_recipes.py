@@ -106,7 +106,7 @@ def test_sysu_pretraining(tmp_path: Path) -> None:
 
 def test_sysu_finetuning(tmp_path: Path) -> None:
     model, data, training = read("sysu/finetune_regression.yaml", tmp_path)
-    has(model, reading_frames=3)
+    has(model, reading_frames=3, k=3, alphabet="ACGTN")
     has(data, validation_rows=152_786, test_rows=76_393)
     assert ALL_ROWS - data.validation_rows - data.test_rows == 6_510_079
     has(

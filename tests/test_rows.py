@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kmerbert.arguments import PretrainingDataArguments, RegressionDataArguments
-from kmerbert.data import load_flanks, load_splits
+from kmerbert.data import check_reading_frames, load_flanks, load_splits
 from kmerbert.flanks import Flanks
 from tokenization_kmer import KmerTokenizer
 
@@ -76,8 +76,46 @@ def test_a_checkpoint_keeps_its_flanks(table: TABLE, dna: DNA, tmp_path: Path) -
     # What the rows bear themselves is learnt anew from each training file.
     assert load_flanks(plain, config) == replace(FLANKS, carried=[9, 12])
     assert config.flanks["carried"] == [9, 12]
+    same = RegressionDataArguments(train_file=full, flank_length=20)
+    assert load_flanks(same, config).length == 20
+    other = RegressionDataArguments(train_file=full, flank_length=12)
+    with pytest.raises(
+        ValueError,
+        match=r"^--flank_length 12: the checkpoint has flanks of 20 bases: give --flank_file with it, or leave",
+    ):
+        load_flanks(other, config)
     asked.flank_length = 3
     assert load_flanks(asked, config).length == 3 == config.flanks["length"]
+
+
+def test_150_bases_are_the_default(table: TABLE, dna: DNA, tmp_path: Path) -> None:
+    plasmid, (left, right) = tmp_path / "plasmid.txt", dna(2, 160)
+    plasmid.write_text(left + "N" + right)
+    asked = RegressionDataArguments(train_file=str(table("a.tsv", sequence=dna(9), expression=range(9))))
+    asked.flank_file = str(plasmid)
+    assert load_flanks(asked, Config()).length == 150
+    asked.flank_length = 0
+    assert load_flanks(asked, Config()).length == 0
+
+
+def test_no_flanks_are_no_bases_of_them(table: TABLE, dna: DNA) -> None:
+    path = str(table("a.tsv", sequence=dna(9), expression=range(9)))
+    assert load_flanks(RegressionDataArguments(train_file=path, flank_length=0), Config()) is None
+    with pytest.raises(ValueError, match=r"^--flank_length 150: no plasmid is known: give --flank_file with it"):
+        load_flanks(RegressionDataArguments(train_file=path, flank_length=150), Config())
+
+
+def test_rows_with_fewer_kmers_than_frames_are_refused(table: TABLE, dna: DNA) -> None:
+    rows = dna(12)
+    rows[7] = rows[7][:6]  # four 3-mers
+    path = table("a.tsv", sequence=rows, expression=range(12))
+    splits = load_splits(RegressionDataArguments(train_file=str(path)), KmerTokenizer(3), None, ["expression"])
+    check_reading_frames(splits, 4)
+    words = (
+        r"a.tsv, line 9: 4 k-mers are fewer than the model's 5 reading frames: remove the row, or train with fewer --r"
+    )
+    with pytest.raises(ValueError, match=words):
+        check_reading_frames(splits, 5)
 
 
 def test_top_fraction_is_taken_before_the_split(table: TABLE, dna: DNA) -> None:

@@ -200,7 +200,9 @@ def test_refused_formats_and_missing_flags(predictions: str, folder: Path, tmp_p
         main(["--predictions_file", str(tmp_path / "p.json"), "--output_dir", str(folder)])
     with pytest.raises(ValueError, match="give --predictions_file .* and --output_dir"):
         main(["--predictions_file", predictions])
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(
+        ValueError, match=r"--predictions_file .*none.tsv cannot be read \(No such file .*: name a file"
+    ):
         main(["--predictions_file", str(tmp_path / "none.tsv"), "--output_dir", str(folder)])
     broken = tmp_path / "broken.tsv.gz"
     broken.write_bytes(gzip.compress(b"id\tprediction\n" * 99)[:40])

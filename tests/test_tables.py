@@ -203,6 +203,37 @@ def test_a_blank_line_is_an_empty_row_and_counts(tmp_path: Path) -> None:
     assert found == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
 
 
+@pytest.mark.parametrize("block", [tables.BLOCK_BYTES, 24])
+@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize("end", ["\n", "\n\n\n", "\r\n\r\n", "\n" * 60, "\t\n\t\n", "\t"])
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
+def test_empty_lines_at_the_end_are_no_rows(
+    name: str, end: str, packing: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "BLOCK_BYTES", block)
+    content = "sequence\texpression\nAC\t1\n\nGG\t2\n" + end
+    content = content.replace("\t", "," if name == "a.csv" else "\t")
+    source = save(tmp_path, f"{name}{packing}", content)
+    assert rows(source, COLUMNS) == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
+    assert rows(source, ["sequence"])["sequence"] == ["AC", "", "GG"]
+
+
+def test_empty_lines_at_the_end_of_other_files(tmp_path: Path) -> None:
+    assert rows(save(tmp_path, "a.txt", "ACGT\nGG\n\n\n"), ["sequence"])["sequence"] == ["ACGT", "GG"]
+    found = rows(save(tmp_path, "a.jsonl", '{"sequence": "AC"}\n{"sequence": "GG"}\n\n\r\n'), ["sequence"])
+    assert found == {"sequence": ["AC", "GG"], "numbers": [1, 2]}
+    assert list(save(tmp_path, "b.tsv", "sequence\tx\n\n\n").batches(["sequence"])) == []
+    assert list(save(tmp_path, "b.jsonl", "\n\n").batches(["sequence"])) == []
+
+
+def test_a_last_row_without_a_sequence_is_no_empty_line(tmp_path: Path) -> None:
+    """Whichever columns are read."""
+    source = save(tmp_path, "a.tsv", "sequence\tx\nAC\t1\n\t5\n\n")
+    assert rows(source, ["sequence"]) == {"sequence": ["AC", "", ""], "numbers": [2, 3, 4]}
+    assert rows(save(tmp_path, "b.tsv", "sequence\nAC\n  \n"), ["sequence"])["sequence"] == ["AC", "  "]
+    assert rows(source, ["sequence", "x"]) == {"sequence": ["AC", ""], "x": ["1", "5"], "numbers": [2, 3]}
+
+
 def test_a_ragged_row_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "BLOCK_BYTES", 150)
     source = save(tmp_path, "a.tsv", "sequence\tx\n" + "ACGTACGT\t1\n" * 97 + "ACG\n" + "AC\t1\n" * 5)
@@ -269,7 +300,7 @@ def test_long_lines(tmp_path: Path) -> None:
         ("a.fa", ">a\nAC\n>\nAC\n", r"a.fa, line 3: a FASTA header without a name"),
         ("a.fa", ">a\nAC\n", "a FASTA file has no column 'expression': use a table"),
         ("a.jsonl", b'{"sequence": "\xff"}', r"a.jsonl: not a text file \("),
-        ("a.jsonl", '{"sequence": "AC", "expression": 1}\n\n', r"a.jsonl, line 2: '': needed is one \{\"column\": value, ...\} a line$"),
+        ("a.jsonl", '{"sequence": "AC", "expression": 1}\n\n{"sequence": "AG", "expression": 2}\n', r"a.jsonl, line 2: '': needed is one \{\"column\": value, ...\} a line$"),
         ("a.jsonl", "[" * 100_000, r"a.jsonl, line 1: '\[\[\["),
         ("a.json", '[{"sequence": "AC", "expression": 1}]', r"a.json, line 1: .* needed is one"),
         ("a.json", '{\n"sequence": "AC"\n}', r"a.json, line 1: '\{': needed is one"),

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny_runs import flags, planted_table, random_dna
 
 import run_finetune_regression
@@ -34,6 +35,7 @@ def arguments(folder: Path, **settings: Any) -> KmerTrainingArguments:
         ({"do_train": False}, "--do_train false"),
         ({"remove_unused_columns": True}, "--remove_unused_columns true"),
         ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, "--dataloader_persistent_workers"),
+        ({"dataloader_drop_last": True}, "--dataloader_drop_last true leaves validation and test rows out"),
         ({"early_stopping_patience": 0}, "--early_stopping_patience 0: allowed is 1 or more"),
         ({"early_stopping_patience": 3, "eval_strategy": "no"}, "--early_stopping_patience needs evaluations"),
         (
@@ -167,6 +169,16 @@ def fill(folder: Path, *names: str) -> None:
         (folder / name).write_text(name)
 
 
+def write_checkpoint(folder: Path) -> Path:
+    """Writes the least that a checkpoint holds."""
+    folder.mkdir(parents=True)
+    save_file({"weight": torch.zeros(9)}, folder / "model.safetensors")
+    for name in ("optimizer.pt", "scheduler.pt"):
+        torch.save({"state": torch.zeros(9)}, folder / name)
+    (folder / "trainer_state.json").write_text('{"global_step": 1}')
+    return folder
+
+
 def test_overwriting_deletes_the_files_of_a_run_and_no_others(tmp_path: Path) -> None:
     ours = ["checkpoint-7/model.safetensors", "runs/events", "config.json", "README.md", "train_results.json"]
     ours += [
@@ -192,8 +204,8 @@ def test_overwriting_spares_a_folder_that_holds_no_run(tmp_path: Path) -> None:
 
 
 def test_the_checkpoint_to_go_on_from(tmp_path: Path) -> None:
-    fill(tmp_path, "out/checkpoint-9/trainer_state.json", "out/checkpoint-10/trainer_state.json", "out/config.json")
-    newest, older = str(tmp_path / "out" / "checkpoint-10"), str(tmp_path / "out" / "checkpoint-9")
+    fill(tmp_path, "out/config.json")
+    older, newest = (str(write_checkpoint(tmp_path / "out" / f"checkpoint-{step}")) for step in (9, 10))
     for wanted, expected in (("true", newest), ("True", newest), (older, older)):
         assert start_run(arguments(tmp_path / "out", resume_from_checkpoint=wanted)) == expected
     for overwrite in (False, True):  # going on is stronger than starting anew
@@ -207,7 +219,9 @@ def test_the_checkpoint_to_go_on_from(tmp_path: Path) -> None:
 
 def test_checkpoints_that_are_not_there(tmp_path: Path) -> None:
     fill(tmp_path, "out/notes.txt", "out/checkpoint-1/config.json")
-    with pytest.raises(ValueError, match=r"--resume_from_checkpoint .*checkpoint-1: no checkpoint there"):
+    with pytest.raises(
+        ValueError, match=r"--resume_from_checkpoint .*checkpoint-1: no checkpoint there .*: name another one, or true"
+    ):
         start_run(arguments(tmp_path / "out", resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-1")))
     for folder in ("empty", "missing"):
         with pytest.raises(ValueError, match=rf"--resume_from_checkpoint true: .*{folder} holds no checkpoint"):
@@ -224,7 +238,9 @@ def test_epoch_clock(passed: float | None, expected: int) -> None:
 
 
 def test_callbacks(tmp_path: Path) -> None:
-    assert [type(found).__name__ for found in callbacks(arguments(tmp_path))] == ["EpochClock", "TimeToGo"]
+    assert [type(found).__name__ for found in callbacks(arguments(tmp_path))] == [
+        *("EpochClock", "TimeToGo", "KeepSettings"),
+    ]
     *_, stop = callbacks(arguments(tmp_path, early_stopping_patience=4))
     assert stop.early_stopping_patience == 4
 
@@ -304,3 +320,135 @@ def test_early_stopping_stops(tmp_path: Path) -> None:
     settings = {"learning_rate": 0, "num_train_epochs": 9, "early_stopping_patience": 2}
     run_finetune_regression.main(flags(table, tmp_path / "out", **settings))
     assert json.loads((tmp_path / "out" / "trainer_state.json").read_text())["epoch"] == 3
+
+
+def stopped_after(folder: Path) -> float:
+    return json.loads((folder / "trainer_state.json").read_text())["epoch"]
+
+
+def test_patience_counts_on_after_a_resume(tmp_path: Path) -> None:
+    table = planted_table(tmp_path / "train.tsv", 40)
+    settings = {"learning_rate": 0, "num_train_epochs": 9, "save_total_limit": 9}
+    argv = flags(table, tmp_path / "out", **settings, early_stopping_patience=4)
+    run_finetune_regression.main(argv)
+    assert stopped_after(tmp_path / "out") == 5  # the first evaluation is the best, the next four are in vain
+    checkpoints = sorted((tmp_path / "out").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    third = ["--resume_from_checkpoint", str(checkpoints[2])]  # two in vain by then
+    for patience, last in ((4, 5), (6, 7), (3, 4), (1, 4)):  # a new patience counts from there, too
+        folder = tmp_path / f"patience_{patience}"
+        run_finetune_regression.main([*argv, *third, f"--output_dir={folder}", f"--early_stopping_patience={patience}"])
+        assert stopped_after(folder) == last
+
+
+def test_patience_may_begin_with_a_resume(tmp_path: Path) -> None:
+    table = planted_table(tmp_path / "train.tsv", 40)
+    argv = flags(table, tmp_path / "out", learning_rate=0)
+    run_finetune_regression.main(argv)
+    more = ["--resume_from_checkpoint", "true", "--num_train_epochs", "9", "--early_stopping_patience", "2"]
+    run_finetune_regression.main([*argv, *more])
+    assert stopped_after(tmp_path / "out") == 3
+
+
+REFUSED = r"^--resume_from_checkpoint: the run of .*checkpoint-\d+ has {}, but now asked for is {}: give the same, or train anew"
+
+
+@pytest.mark.parametrize("script", [run_finetune_regression, run_pretrain_mlm])
+def test_a_run_goes_on_with_its_own_settings(script: Any, tmp_path: Path) -> None:
+    table = planted_table(tmp_path / "train.tsv", 60)
+    argv = flags(table, tmp_path / "out")
+    script.main(argv)
+    again = [*argv, "--resume_from_checkpoint"]
+    (checkpoint,) = (tmp_path / "out").glob("checkpoint-*")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for more, was, now in (
+        (["--split_seed=9"], "--split_seed 42", "--split_seed 9"),
+        (["--seed=1", "--test_rows=5"], "no --test_rows, --seed 42", "--test_rows 5, --seed 1"),
+        (["--k=4"], "--k 3", "--k 4"),
+        (["--streaming"], "--streaming false", "--streaming true"),
+        (["--metric_for_best_model=loss"], "--metric_for_best_model \\w+", "--metric_for_best_model loss"),
+    ):
+        for wanted in ("true", str(checkpoint)):
+            with pytest.raises(ValueError, match=REFUSED.format(was, now)):
+                script.main([*again, wanted, *more])
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "moved").mkdir()
+    moved = shutil.copy(table, tmp_path / "moved")
+    free = {"num_train_epochs": 2, "learning_rate": 1e-3, "per_device_train_batch_size": 8, "logging_steps": 3}
+    free |= {"train_file": moved, "token_cache_dir": tmp_path / "elsewhere", "lr_scheduler_type": "cosine"}
+    script.main([*again, "true", *(f"--{name}={value}" for name, value in free.items())])
+    assert stopped_after(tmp_path / "out") == 2
+
+
+def test_the_loss_may_not_change(tmp_path: Path) -> None:
+    argv = flags(planted_table(tmp_path / "train.tsv", 60), tmp_path / "out")
+    run_finetune_regression.main(argv)
+    with pytest.raises(ValueError, match=REFUSED.format("--loss mse", "--loss smooth_l1")):
+        run_finetune_regression.main([*argv, "--resume_from_checkpoint=true", "--loss=smooth_l1"])
+
+
+def test_a_run_goes_on_with_its_own_rows(tmp_path: Path) -> None:
+    table = planted_table(tmp_path / "train.tsv", 60)
+    argv = flags(table, tmp_path / "out")
+    run_finetune_regression.main(argv)
+    planted_table(table, 60, seed=1)
+    with pytest.raises(
+        ValueError, match=r"^train.tsv has other rows than .*checkpoint-4 was trained on \(data_checksum "
+    ):
+        run_finetune_regression.main([*argv, "--resume_from_checkpoint=true"])
+
+
+def test_streamed_runs_go_on_with_their_own_rows(tmp_path: Path) -> None:
+    (tmp_path / "shards").mkdir()
+    settings = {"streaming": True, "eval_strategy": "no"}
+    argv = flags(tmp_path / "shards", tmp_path / "out", **settings)
+    for n_rows in (60, 70):
+        table = pd.read_csv(planted_table(tmp_path / "train.tsv", n_rows), sep="\t")
+        table.to_parquet(tmp_path / "shards" / "rows.parquet")
+        if n_rows == 60:
+            run_pretrain_mlm.main(argv)
+    with pytest.raises(
+        ValueError, match=r"^shards has other rows than .*checkpoint-\d+ was trained on \(data_checksum "
+    ):
+        run_pretrain_mlm.main([*argv, "--resume_from_checkpoint=true"])
+
+
+def test_a_run_of_unknown_settings_goes_on_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_checkpoint(tmp_path / "checkpoint-1")
+    start_run(arguments(tmp_path, resume_from_checkpoint="true"))
+    assert (
+        "checkpoint-1 does not say with which settings it was trained: they are not compared" in capsys.readouterr().err
+    )
+
+
+PARTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("wanted", ["true", "path"])
+def test_damaged_checkpoints_are_refused(name: str, wanted: str, tmp_path: Path) -> None:
+    for step in (2, 10, 30):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    last = tmp_path / "checkpoint-30"
+    settings = {"resume_from_checkpoint": "true" if wanted == "true" else str(last)}
+    whole = (last / name).read_bytes()
+    for share in (0, 0.5, 0.99):
+        (last / name).write_bytes(whole[: int(share * len(whole))])
+        message = rf"^--resume_from_checkpoint: .*checkpoint-30 is damaged \({name} is not whole\): go on with "
+        with pytest.raises(ValueError, match=message + r"--resume_from_checkpoint .*checkpoint-10$"):
+            start_run(arguments(tmp_path, **settings))
+    (tmp_path / "checkpoint-10" / name).unlink()
+    with pytest.raises(ValueError, match=r"go on with --resume_from_checkpoint .*checkpoint-2$"):
+        start_run(arguments(tmp_path, **settings))
+    (tmp_path / "checkpoint-2" / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"is not whole\): start anew with --overwrite_output_dir$"):
+        start_run(arguments(tmp_path, **settings))
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [(name, "weights" if name == "model.safetensors" else name) for name in PARTS]
+)
+def test_checkpoints_that_lack_a_file_are_refused(name: str, part: str, tmp_path: Path) -> None:
+    (write_checkpoint(tmp_path / "checkpoint-30") / name).unlink()
+    message = rf"checkpoint-30 is damaged \(no {part}\): start anew with --overwrite_output_dir$"
+    with pytest.raises(ValueError, match=message):
+        start_run(arguments(tmp_path, resume_from_checkpoint="true"))
