@@ -14,13 +14,14 @@ from .sequences import canonical, read_fasta
 
 # Ends of sequences and of the plasmid that agree in fewer bases may do so by chance (one sequence in 65,000 agrees in 8).
 LEAST_SHARED = 8
-# That many hardly agree by chance: 1 sequence in 12 million has 12.
-NOT_BY_CHANCE = 12
+# That many hardly agree by chance: 1 sequence in 12 million has 12. A file is refused for no less than 16, 1 in 3 billion.
+NOT_BY_CHANCE, SURELY_MIXED = 12, 16
 # Bases of the plasmid on each side of the insert that are searched for at the ends of sequences.
 SEARCHED = 200
 # An end that should repeat the plasmid and differs in more than this share of its bases is another sequence.
 MOST_MISMATCHES = 0.3
-# The same where bare inserts come, too: of random ones, 1 in 900,000 begins with 14 of 17 given bases.
+# The same where bare inserts come, too: of random ones, 1 in 900,000 begins with 14 of 17 given bases, and 1 in 90,000 ends
+# with 11 of 13.
 MOST_CHANGED = 0.2
 
 
@@ -95,7 +96,7 @@ def _count_shared(ends: list[str], plasmid: str, verb: str) -> list[int]:
     for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
         if count == usual:
             continue
-        if not usual and count >= NOT_BY_CHANCE:
+        if not usual and count >= SURELY_MIXED:
             raise LookupError(row, f"the sequence {verb} with {count} bases of the plasmid, but most are bare inserts")
         if _mismatches(end, plasmid, usual) > MOST_MISMATCHES * usual:
             raise LookupError(row, f"most sequences {verb[:-1]} with {usual} bases of the plasmid, but not this one")
