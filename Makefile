@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.ready  ## simulate promoters, pretrain, fine-tune, score and draw: about 4 minutes on 2 CPU cores
+demo: $(VENV)/.ready  ## simulate promoters, pretrain, fine-tune, score and draw: about 3 minutes on 2 CPU cores
 	@PYTHON=$(RUN) bash recipes/smoke/demo.sh
 
 test: $(VENV)/.ready lint  ## the whole test suite: under 5 minutes on 2 CPU cores
