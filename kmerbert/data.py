@@ -49,20 +49,7 @@ def load_splits(
         ValueError: for anything wrong in the data, with file, line and value.
     """
     top_label = (arguments.label_column,) if getattr(arguments, "top_fraction", None) else ()
-    spec = Rows(
-        sequence=arguments.sequence_column,
-        labels=tuple(label_columns) or top_label,
-        id=arguments.id_column,
-        split=arguments.split_column,
-        group=arguments.group_column,
-        window=getattr(arguments, "window_length", None),
-        step=getattr(arguments, "window_step", None),
-        short_windows=getattr(arguments, "short_windows", 0.0),
-        window_seed=arguments.split_seed,
-        cut_at=arguments.max_seq_length,
-        max_tokens=max_tokens,
-        flanks=flanks,
-    )
+    spec = wanted_rows(arguments, tuple(label_columns) or top_label, max_tokens, flanks)
     tables, sources = {}, _sources(arguments, spec.labels)
     _check_one_table(sources, arguments)
     for split, source in sources.items():
@@ -88,6 +75,26 @@ def load_splits(
             datasets[split] = datasets[split].first(limit)
             _report(split, datasets[split], label_columns)
     return datasets
+
+
+def wanted_rows(
+    arguments: SequenceDataArguments, labels: tuple[str, ...], max_tokens: int | None, flanks: Flanks | None
+) -> Rows:
+    """What the command line says to read of the training rows and how to cut them; the rest as for `load_splits`."""
+    return Rows(
+        sequence=arguments.sequence_column,
+        labels=labels,
+        id=arguments.id_column,
+        split=arguments.split_column,
+        group=arguments.group_column,
+        window=getattr(arguments, "window_length", None),
+        step=getattr(arguments, "window_step", None),
+        short_windows=getattr(arguments, "short_windows", 0.0),
+        window_seed=arguments.split_seed,
+        cut_at=arguments.max_seq_length,
+        max_tokens=max_tokens,
+        flanks=flanks,
+    )
 
 
 def load_flanks(arguments: SequenceDataArguments, config: Any) -> Flanks | None:

@@ -157,16 +157,16 @@ def fast_prediction(models: Sequence[PreTrainedModel], bf16: bool) -> Iterator[N
 
 
 @contextmanager
-def fast_training(model: PreTrainedModel) -> Iterator[None]:
+def fast_training(model: PreTrainedModel, device: torch.device | None = None) -> Iterator[None]:
     """Trains a model by the functions of this module; its weights and what is saved of it are those of any other.
 
     Args:
-        model: on the device that it will be trained on. Dropout layers, and attention where that is torch's fused one, are
-            replaced on a CPU, and stay so afterwards.
+        model: its dropout layers, and its attention where that is torch's fused one, are replaced on a CPU, and stay so.
+        device: that it will be trained on, which need not be where it still is (fully sharded training); None for that.
     """
     with ExitStack() as stack:
         stack.enter_context(first_token_only(model))
-        if model.device.type == "cpu":
+        if (device or model.device).type == "cpu":
             for module in list(model.modules()):
                 for name, child in module.named_children():
                     if type(child) is nn.Dropout:

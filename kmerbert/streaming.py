@@ -48,17 +48,7 @@ def load_splits(
     if not arguments.streaming:
         return data.load_splits(arguments, tokenizer, max_tokens, label_columns, flanks)
     _prepare(training)
-    spec = Rows(
-        sequence=arguments.sequence_column,
-        labels=tuple(label_columns),
-        window=getattr(arguments, "window_length", None),
-        step=getattr(arguments, "window_step", None),
-        short_windows=getattr(arguments, "short_windows", 0.0),
-        window_seed=arguments.split_seed,
-        cut_at=arguments.max_seq_length,
-        max_tokens=max_tokens,
-        flanks=flanks,
-    )
+    spec = replace(data.wanted_rows(arguments, tuple(label_columns), max_tokens, flanks), id=None)
     place, is_hub = arguments.train_file or arguments.dataset_name, not arguments.train_file
     is_hub = is_hub and not Path(place).exists()
     shards = open_shards(place, spec, is_hub, arguments.dataset_config_name, arguments.train_split_name)

@@ -250,7 +250,7 @@ def train(trainer: Trainer, checkpoint: str | None) -> None:
     """
     if checkpoint:
         check_rows(Path(checkpoint), trainer.model.config)
-    with fast_training(trainer.model):
+    with fast_training(trainer.model, trainer.args.device):
         result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)

@@ -134,6 +134,14 @@ def test_all_dropout_is_replaced() -> None:
     assert not any(type(module) is nn.Dropout for module in model.modules())
 
 
+def test_a_model_that_waits_for_its_gpu_keeps_its_layers() -> None:
+    model = AutoModelForSequenceClassification.from_config(BertConfig(**SIZES, num_labels=1))
+    with fast_training(model, torch.device("cuda")):
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert model.config._attn_implementation == "sdpa"
+        assert not any(isinstance(module, Dropout) for module in model.modules())
+
+
 def test_onednn_is_used_only_where_it_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
     model = AutoModelForSequenceClassification.from_config(CONFIGS["bert"])
     for exact, precision in ((True, "medium"), (False, "highest")):
