@@ -25,6 +25,7 @@ from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.command_line import parse, run
 from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
 from kmerbert.predictions import write_predictions
+from modeling_kmer_conv import KmerConvConfig  # noqa: F401 (makes --model_type kmer_conv known)
 from modeling_kmer_regression import KmerBertConfig
 from tokenization_kmer import KmerTokenizer
 

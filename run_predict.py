@@ -25,7 +25,8 @@ from tqdm import tqdm
 from transformers.hf_argparser import HfArg
 from transformers.utils import logging as transformers_logging
 
-import modeling_kmer_regression  # noqa: F401 (makes its models known to AutoModelForSequenceClassification)
+import modeling_kmer_conv  # noqa: F401 (makes its models known to AutoModelForSequenceClassification)
+import modeling_kmer_regression  # noqa: F401
 from kmerbert.command_line import parse, run
 from kmerbert.inference import Predictor
 from kmerbert.prediction_inputs import Inputs, open_dataset, open_file, read_keys

@@ -15,8 +15,8 @@ from transformers.trainer_utils import get_last_checkpoint
 # What a run writes into its folder; --overwrite_output_dir removes these and nothing else.
 RUN_FILES = (
     "checkpoint-*", "runs", "*_results.json", "trainer_state.json", "training_args.bin", "config.json", "model.safetensors",
-    "model-*.safetensors", "model.safetensors.index.json", "README.md", "tokenization_kmer.py", "modeling_kmer_regression.py", "tokenizer.json",
-    "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "*_predictions.tsv",
+    "model-*.safetensors", "model.safetensors.index.json", "README.md", "tokenization_kmer.py", "modeling_kmer_regression.py",
+    "modeling_kmer_conv.py", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.txt", "*_predictions.tsv",
 )  # fmt: skip
 # Some of them stand in every folder of a run; without, files of the same names are somebody else's.
 RUN_MARKS = ("checkpoint-*", "trainer_state.json", "training_args.bin")

@@ -1,0 +1,236 @@
+"""Convolutions over k-mers that read both strands of DNA and predict measured values.
+
+Needs torch and transformers only, and travels to the Hub with the weights, so that
+`AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=True)` and `pipeline("text-classification")`
+load it. It finds the other strand from the tokens, by the k and the alphabet of its settings, and tokenises nothing.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+N_SPECIAL = 5  # ids below are no k-mers
+COMPLEMENTS = dict(zip("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN", strict=True))
+
+
+class KmerConvConfig(PretrainedConfig):
+    """Settings of a network of convolutions over k-mers.
+
+    Args:
+        vocab_size, pad_token_id, kmer_k, kmer_stride, kmer_alphabet: of the tokenizer.
+        embedding_size: numbers that stand for a k-mer, and channels of the stem.
+        hidden_size: channels after the last stage; those of the stages before grow evenly up to it.
+        num_stages: each halves the number of positions.
+        num_blocks: residual convolutions in each stage.
+        kernel_size, stem_kernel_size: positions that a convolution sees, odd numbers.
+        head_size: channels whose means over the positions go to the head, and units of the head.
+        hidden_dropout_prob: of the head.
+        both_strands: trained on a random strand of each sequence, the network answers with the mean over both.
+
+    Raises:
+        ValueError: k-mers have a distance, or letters of which one has no complement among the others.
+    """
+
+    model_type = "kmer_conv"
+
+    def __init__(
+        self,
+        vocab_size: int = 4101,
+        pad_token_id: int = 0,
+        kmer_k: int = 6,
+        kmer_stride: int = 1,
+        kmer_alphabet: str = "ATCG",
+        embedding_size: int = 64,
+        hidden_size: int = 128,
+        num_stages: int = 4,
+        num_blocks: int = 1,
+        kernel_size: int = 9,
+        stem_kernel_size: int = 11,
+        head_size: int = 256,
+        hidden_dropout_prob: float = 0.1,
+        both_strands: bool = True,
+        **settings: Any,
+    ) -> None:
+        self.vocab_size = vocab_size
+        self.kmer_k, self.kmer_stride, self.kmer_alphabet = kmer_k, kmer_stride, kmer_alphabet
+        self.embedding_size, self.hidden_size, self.head_size = embedding_size, hidden_size, head_size
+        self.num_stages, self.num_blocks = num_stages, num_blocks
+        self.kernel_size, self.stem_kernel_size = kernel_size, stem_kernel_size
+        self.hidden_dropout_prob, self.both_strands = hidden_dropout_prob, both_strands
+        super().__init__(pad_token_id=pad_token_id, **settings)
+
+
+def reverse_complement_ids(
+    input_ids: torch.Tensor, attention_mask: torch.Tensor | None, k: int, alphabet: str
+) -> torch.Tensor:
+    """Turns rows of tokens into those of the other strand, without going back to letters.
+
+    Args:
+        input_ids: int64 (rows, tokens) of a tokenizer of stride 1, each row [CLS], k-mers, [SEP], padding.
+        attention_mask: (rows, tokens), 0 at padding; None where there is none.
+        k, alphabet: of the tokenizer.
+
+    Returns:
+        Ids of the same shape, with the special tokens where they were.
+
+    Raises:
+        ValueError: a letter's complement is not in the alphabet.
+    """
+    if missing := sorted({COMPLEMENTS.get(letter, "its complement") for letter in alphabet} - set(alphabet)):
+        raise ValueError(f"alphabet {alphabet} has no {missing[0]}: both strands can be read with, for example, ATCG")
+    n_letters, width = len(alphabet), input_ids.shape[1]
+    partner = torch.tensor([alphabet.index(COMPLEMENTS[letter]) for letter in alphabet], device=input_ids.device)
+    code = (input_ids - N_SPECIAL).clamp(min=0)
+    turned = torch.zeros_like(code)
+    for _ in range(k):  # a k-mer's number in base n_letters, last letter first
+        turned = turned * n_letters + partner[code % n_letters]
+        code = code.div(n_letters, rounding_mode="floor")
+    turned = torch.where(input_ids < N_SPECIAL, input_ids, turned + N_SPECIAL)
+    last = width - 1 if attention_mask is None else attention_mask.sum(dim=1, keepdim=True) - 1  # the place of [SEP]
+    place = torch.arange(width, device=input_ids.device).expand_as(input_ids)
+    return turned.gather(1, torch.where((place > 0) & (place < last), last - place, place))
+
+
+def _convolution(width: int, wanted: int, kernel: int) -> nn.Conv1d:
+    return nn.Conv1d(width, wanted, kernel, padding=kernel // 2, bias=False)
+
+
+def _inside(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Sets (rows, channels, positions) to zero where the mask (rows, 1, positions) is, so that padding has no effect."""
+    return values if mask is None else values * mask.to(values.dtype)
+
+
+class KmerEmbedding(nn.Module):
+    """Numbers that stand for a k-mer: the sum of those of the 1-mer, 2-mer, ... and k-mer in its middle.
+
+    A k-mer that is rare in training so borrows from the shorter ones that it is made of. Special tokens, and with them
+    [UNK], are zeros.
+    """
+
+    def __init__(self, config: KmerConvConfig) -> None:
+        super().__init__()
+        self.n_letters, self.k = len(config.kmer_alphabet), config.kmer_k
+        sizes = [self.n_letters**length for length in range(1, self.k + 1)]
+        if config.vocab_size != N_SPECIAL + sizes[-1]:
+            raise ValueError(
+                f"vocab_size {config.vocab_size}: k = {self.k} over {config.kmer_alphabet} has {N_SPECIAL + sizes[-1]} ids"
+            )
+        self.parts = nn.ModuleList(nn.Embedding(size, config.embedding_size) for size in sizes)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Returns float (rows, tokens, embedding_size) for int64 ids (rows, tokens)."""
+        codes = torch.arange(self.n_letters**self.k, device=input_ids.device)
+        table = self.parts[-1].weight
+        for length, part in enumerate(self.parts[:-1], 1):
+            after = self.k - length - (self.k - length) // 2  # letters of the k-mer to the right of the part
+            middle = codes.div(self.n_letters**after, rounding_mode="floor") % self.n_letters**length
+            table = table + part(middle)
+        return nn.functional.embedding(input_ids, nn.functional.pad(table, (0, 0, N_SPECIAL, 0)))
+
+
+class KmerConvStage(nn.Module):
+    """Residual convolutions, a convolution to another number of channels, and the maximum of each two positions."""
+
+    def __init__(self, width: int, wanted: int, config: KmerConvConfig) -> None:
+        super().__init__()
+        kernel, blocks = config.kernel_size, range(config.num_blocks)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in blocks)
+        self.blocks = nn.ModuleList(_convolution(width, width, kernel) for _ in blocks)
+        self.widen, self.norm = _convolution(width, wanted, kernel), nn.BatchNorm1d(wanted)
+
+    def forward(self, values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+        for norm, block in zip(self.norms, self.blocks, strict=True):
+            values = values + block(_inside(nn.functional.silu(norm(values)), mask))
+        values = nn.functional.silu(self.norm(self.widen(_inside(values, mask))))
+        if mask is None:
+            return nn.functional.max_pool1d(values, 2, ceil_mode=True), None
+        values = values.masked_fill(mask == 0, float("-inf"))
+        mask = nn.functional.max_pool1d(mask, 2, ceil_mode=True)
+        return nn.functional.max_pool1d(values, 2, ceil_mode=True).masked_fill(mask == 0, 0.0), mask
+
+
+class KmerConvForSequenceClassification(PreTrainedModel):
+    """Convolutions over k-mers, in stages that halve the positions, then a mean over the positions and a head.
+
+    In the manner of LegNet (doi:10.1093/bioinformatics/btad457), with plain convolutions in place of its bottlenecks.
+    """
+
+    config_class = KmerConvConfig
+    base_model_prefix = "network"
+    main_input_name = "input_ids"
+
+    def __init__(self, config: KmerConvConfig) -> None:
+        super().__init__(config)
+        if config.kmer_stride != 1:
+            raise ValueError(f"stride {config.kmer_stride}: {config.model_type} reads k-mers of stride 1")
+        first, last, n_stages = config.embedding_size, config.hidden_size, config.num_stages
+        widths = [first + (last - first) * stage // n_stages for stage in range(n_stages + 1)]
+        self.embedding = KmerEmbedding(config)
+        self.stem, self.norm = _convolution(first, first, config.stem_kernel_size), nn.BatchNorm1d(first)
+        self.stages = nn.ModuleList(KmerConvStage(*pair, config) for pair in pairwise(widths))
+        self.mapper, self.mapper_norm = _convolution(last, config.head_size, 1), nn.BatchNorm1d(config.head_size)
+        self.dense, self.dense_norm = nn.Linear(*[config.head_size] * 2), nn.BatchNorm1d(config.head_size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(config.head_size, config.num_labels)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, std=self.config.kmer_k**-0.5)  # k of them are added
+        elif hasattr(module, "reset_parameters"):
+            module.reset_parameters()  # torch's own
+
+    def _read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Predicts from one strand, float (rows, outputs)."""
+        # A token before [SEP] is a k-mer, so that a k-mer is where the next token is.
+        mask = None if attention_mask is None else attention_mask[:, None, 2:].to(self.classifier.weight.dtype)
+        values = _inside(self.embedding(input_ids[:, 1:-1]).transpose(1, 2), mask)
+        values = nn.functional.silu(self.norm(self.stem(values)))
+        for stage in self.stages:
+            values, mask = stage(values, mask)
+        values = nn.functional.silu(self.mapper_norm(self.mapper(values)))
+        n_positions = values.shape[2] if mask is None else mask.sum(dim=2).clamp(min=1)
+        pooled = _inside(values, mask).sum(dim=2) / n_positions
+        return self.classifier(self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled)))))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **options: Any,
+    ) -> SequenceClassifierOutput:
+        """Predicts.
+
+        Args:
+            input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1.
+            token_type_ids: ignored.
+            labels: float (rows, outputs) for a mean squared error; the training script has its own loss.
+
+        Returns:
+            `logits` (rows, outputs), and `loss` where there are labels.
+        """
+        config = self.config
+        if not config.both_strands:
+            logits = self._read(input_ids, attention_mask)
+        else:
+            other = reverse_complement_ids(input_ids, attention_mask, config.kmer_k, config.kmer_alphabet)
+            if self.training:
+                turn = torch.rand(len(input_ids), 1, device=input_ids.device) < 0.5
+                logits = self._read(torch.where(turn, other, input_ids), attention_mask)
+            else:
+                mask = None if attention_mask is None else torch.cat([attention_mask, attention_mask])
+                logits = self._read(torch.cat([input_ids, other]), mask).unflatten(0, (2, -1)).mean(dim=0)
+        loss = None if labels is None else nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+AutoConfig.register("kmer_conv", KmerConvConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(KmerConvConfig, KmerConvForSequenceClassification, exist_ok=True)
+KmerConvConfig.register_for_auto_class()
+KmerConvForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
