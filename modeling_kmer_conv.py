@@ -6,12 +6,18 @@ load it. It finds the other strand from the tokens, by the k and the alphabet of
 """
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import SequenceClassifierOutput
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
 N_SPECIAL = 5  # ids below are no k-mers
 COMPLEMENTS = dict(zip("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN", strict=True))
@@ -36,32 +42,20 @@ class KmerConvConfig(PretrainedConfig):
     """
 
     model_type = "kmer_conv"
+    defaults: ClassVar = {
+        "vocab_size": 4101, "pad_token_id": 0, "kmer_k": 6, "kmer_stride": 1, "kmer_alphabet": "ATCG", "embedding_size": 64,
+        "hidden_size": 128, "num_stages": 4, "num_blocks": 1, "kernel_size": 9, "stem_kernel_size": 11, "head_size": 256,
+        "hidden_dropout_prob": 0.1, "both_strands": True,
+    }  # fmt: skip
 
-    def __init__(
-        self,
-        vocab_size: int = 4101,
-        pad_token_id: int = 0,
-        kmer_k: int = 6,
-        kmer_stride: int = 1,
-        kmer_alphabet: str = "ATCG",
-        embedding_size: int = 64,
-        hidden_size: int = 128,
-        num_stages: int = 4,
-        num_blocks: int = 1,
-        kernel_size: int = 9,
-        stem_kernel_size: int = 11,
-        head_size: int = 256,
-        hidden_dropout_prob: float = 0.1,
-        both_strands: bool = True,
-        **settings: Any,
-    ) -> None:
-        self.vocab_size = vocab_size
-        self.kmer_k, self.kmer_stride, self.kmer_alphabet = kmer_k, kmer_stride, kmer_alphabet
-        self.embedding_size, self.hidden_size, self.head_size = embedding_size, hidden_size, head_size
-        self.num_stages, self.num_blocks = num_stages, num_blocks
-        self.kernel_size, self.stem_kernel_size = kernel_size, stem_kernel_size
-        self.hidden_dropout_prob, self.both_strands = hidden_dropout_prob, both_strands
-        super().__init__(pad_token_id=pad_token_id, **settings)
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**self.defaults | settings)
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of the stem and of each stage."""
+        first, stages = self.embedding_size, self.num_stages
+        return [first + (self.hidden_size - first) * stage // stages for stage in range(stages + 1)]
 
 
 def reverse_complement_ids(
@@ -153,30 +147,12 @@ class KmerConvStage(nn.Module):
         return nn.functional.max_pool1d(values, 2, ceil_mode=True).masked_fill(mask == 0, 0.0), mask
 
 
-class KmerConvForSequenceClassification(PreTrainedModel):
-    """Convolutions over k-mers, in stages that halve the positions, then a mean over the positions and a head.
-
-    In the manner of LegNet (doi:10.1093/bioinformatics/btad457), with plain convolutions in place of its bottlenecks.
-    """
+class KmerConvPreTrainedModel(PreTrainedModel):
+    """What the models share: the names of their weights, and how new ones are drawn."""
 
     config_class = KmerConvConfig
     base_model_prefix = "network"
     main_input_name = "input_ids"
-
-    def __init__(self, config: KmerConvConfig) -> None:
-        super().__init__(config)
-        if config.kmer_stride != 1:
-            raise ValueError(f"stride {config.kmer_stride}: {config.model_type} reads k-mers of stride 1")
-        first, last, n_stages = config.embedding_size, config.hidden_size, config.num_stages
-        widths = [first + (last - first) * stage // n_stages for stage in range(n_stages + 1)]
-        self.embedding = KmerEmbedding(config)
-        self.stem, self.norm = _convolution(first, first, config.stem_kernel_size), nn.BatchNorm1d(first)
-        self.stages = nn.ModuleList(KmerConvStage(*pair, config) for pair in pairwise(widths))
-        self.mapper, self.mapper_norm = _convolution(last, config.head_size, 1), nn.BatchNorm1d(config.head_size)
-        self.dense, self.dense_norm = nn.Linear(*[config.head_size] * 2), nn.BatchNorm1d(config.head_size)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(config.head_size, config.num_labels)
-        self.post_init()
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
@@ -184,15 +160,60 @@ class KmerConvForSequenceClassification(PreTrainedModel):
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()  # torch's own
 
+
+class KmerConvModel(KmerConvPreTrainedModel):
+    """Convolutions over k-mers, in stages that halve the positions.
+
+    In the manner of LegNet (doi:10.1093/bioinformatics/btad457), with plain convolutions in place of its bottlenecks.
+    """
+
+    def __init__(self, config: KmerConvConfig) -> None:
+        super().__init__(config)
+        if config.kmer_stride != 1:
+            raise ValueError(f"stride {config.kmer_stride}: {config.model_type} reads k-mers of stride 1")
+        widths = config.widths
+        self.embedding = KmerEmbedding(config)
+        self.stem = _convolution(widths[0], widths[0], config.stem_kernel_size)
+        self.norm = nn.BatchNorm1d(widths[0])
+        self.stages = nn.ModuleList(KmerConvStage(*pair, config) for pair in pairwise(widths))
+        self.post_init()
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **options: Any
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Reads one strand.
+
+        Returns:
+            Float tensors (rows, channels, positions) of the stem, a position for each k-mer, and of each stage; and the
+            last one's mask, float (rows, 1, positions), None where there is none.
+        """
+        # A token before [SEP] is a k-mer, so that a k-mer is where the next token is.
+        mask = None if attention_mask is None else attention_mask[:, None, 2:].to(self.norm.weight.dtype)
+        values = _inside(self.embedding(input_ids[:, 1:-1]).transpose(1, 2), mask)
+        found = [_inside(nn.functional.silu(self.norm(self.stem(values))), mask)]
+        for stage in self.stages:
+            values, mask = stage(found[-1], mask)
+            found.append(values)
+        return found, mask
+
+
+class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
+    """Convolutions over k-mers, then a mean over the positions and a head; of one strand or both."""
+
+    def __init__(self, config: KmerConvConfig) -> None:
+        super().__init__(config)
+        size = config.head_size
+        self.network = KmerConvModel(config)
+        self.mapper, self.mapper_norm = _convolution(config.hidden_size, size, 1), nn.BatchNorm1d(size)
+        self.dense, self.dense_norm = nn.Linear(size, size), nn.BatchNorm1d(size)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.classifier = nn.Linear(size, config.num_labels)
+        self.post_init()
+
     def _read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Predicts from one strand, float (rows, outputs)."""
-        # A token before [SEP] is a k-mer, so that a k-mer is where the next token is.
-        mask = None if attention_mask is None else attention_mask[:, None, 2:].to(self.classifier.weight.dtype)
-        values = _inside(self.embedding(input_ids[:, 1:-1]).transpose(1, 2), mask)
-        values = nn.functional.silu(self.norm(self.stem(values)))
-        for stage in self.stages:
-            values, mask = stage(values, mask)
-        values = nn.functional.silu(self.mapper_norm(self.mapper(values)))
+        found, mask = self.network(input_ids, attention_mask)
+        values = nn.functional.silu(self.mapper_norm(self.mapper(found[-1])))
         n_positions = values.shape[2] if mask is None else mask.sum(dim=2).clamp(min=1)
         pooled = _inside(values, mask).sum(dim=2) / n_positions
         return self.classifier(self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled)))))
@@ -205,32 +226,74 @@ class KmerConvForSequenceClassification(PreTrainedModel):
         labels: torch.Tensor | None = None,
         **options: Any,
     ) -> SequenceClassifierOutput:
-        """Predicts.
+        """Predicts `logits` (rows, outputs) for int64 (rows, tokens), in training from one strand of each, drawn at random.
 
-        Args:
-            input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1.
-            token_type_ids: ignored.
-            labels: float (rows, outputs) for a mean squared error; the training script has its own loss.
-
-        Returns:
-            `logits` (rows, outputs), and `loss` where there are labels.
+        With `labels`, float (rows, outputs), also gives a mean squared error as `loss`; the training script has its own.
         """
-        config = self.config
-        if not config.both_strands:
-            logits = self._read(input_ids, attention_mask)
-        else:
+        config, n_strands = self.config, 1
+        if config.both_strands:
             other = reverse_complement_ids(input_ids, attention_mask, config.kmer_k, config.kmer_alphabet)
             if self.training:
                 turn = torch.rand(len(input_ids), 1, device=input_ids.device) < 0.5
-                logits = self._read(torch.where(turn, other, input_ids), attention_mask)
+                input_ids = torch.where(turn, other, input_ids)
             else:
-                mask = None if attention_mask is None else torch.cat([attention_mask, attention_mask])
-                logits = self._read(torch.cat([input_ids, other]), mask).unflatten(0, (2, -1)).mean(dim=0)
+                n_strands, input_ids = 2, torch.cat([input_ids, other])
+                attention_mask = None if attention_mask is None else attention_mask.repeat(2, 1)
+        logits = self._read(input_ids, attention_mask).unflatten(0, (n_strands, -1)).mean(dim=0)
         loss = None if labels is None else nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
+class KmerConvForMaskedLM(KmerConvPreTrainedModel):
+    """Convolutions over k-mers, whose stages are brought back to a position for each k-mer; of the strand as given."""
+
+    def __init__(self, config: KmerConvConfig) -> None:
+        super().__init__(config)
+        self.network = KmerConvModel(config)
+        self.laterals = nn.ModuleList(_convolution(after, before, 1) for before, after in pairwise(config.widths))
+        first = config.embedding_size
+        self.merge, self.norm = _convolution(first, first, config.kernel_size), nn.LayerNorm(first)
+        self.decoder = nn.Linear(first, config.vocab_size)
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        masked: torch.Tensor | None = None,
+        **options: Any,
+    ) -> MaskedLMOutput:
+        """Scores the tokens at each place.
+
+        Args:
+            input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1.
+            token_type_ids: ignored.
+            labels: int64 (rows, tokens), -100 where nothing is to be guessed; not together with `masked`.
+            masked: int64 (masked tokens,), places in the flattened (rows, tokens); only these are then scored.
+
+        Returns:
+            `logits` (rows, tokens, ids), or (masked tokens, ids) and `masked`; and `loss` where there are labels.
+        """
+        found, _ = self.network(input_ids, attention_mask)
+        values = found.pop()
+        for lateral, finer in zip(reversed(self.laterals), reversed(found), strict=True):
+            values = finer + lateral(values).repeat_interleave(2, dim=2)[..., : finer.shape[2]]
+        states = self.norm(nn.functional.silu(self.merge(values)).transpose(1, 2))
+        states = nn.functional.pad(states, (0, 0, 1, 1))  # [CLS] and the last token
+        if masked is not None:
+            return MaskedLMOutput(logits=self.decoder(states.flatten(0, 1)[masked])) | {"masked": masked}
+        logits = self.decoder(states)
+        loss = None if labels is None else nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        return MaskedLMOutput(loss=loss, logits=logits)
+
+
 AutoConfig.register("kmer_conv", KmerConvConfig, exist_ok=True)
-AutoModelForSequenceClassification.register(KmerConvConfig, KmerConvForSequenceClassification, exist_ok=True)
 KmerConvConfig.register_for_auto_class()
-KmerConvForSequenceClassification.register_for_auto_class("AutoModelForSequenceClassification")
+for auto_class, model_class in (
+    (AutoModelForMaskedLM, KmerConvForMaskedLM),
+    (AutoModelForSequenceClassification, KmerConvForSequenceClassification),
+):
+    auto_class.register(KmerConvConfig, model_class, exist_ok=True)
+    model_class.register_for_auto_class(auto_class.__name__)

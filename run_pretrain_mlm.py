@@ -20,6 +20,7 @@ from kmerbert.arguments import ModelArguments, PretrainingDataArguments
 from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
 from kmerbert.command_line import parse, run
 from kmerbert.heads import masked_lm_loss, score_masked_tokens
+from modeling_kmer_conv import KmerConvConfig  # noqa: F401 (makes --model_type kmer_conv known)
 from tokenization_kmer import KmerTokenizer
 
 METRICS = ("accuracy", "perplexity", "base_accuracy")

@@ -6,6 +6,7 @@ accumulation steps. The losses here divide the summed loss by the number of item
 
 import logging
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -85,8 +86,11 @@ def score_masked_tokens(model: PreTrainedModel) -> None:
 
     The model then takes another input, `masked`: int64 tensor (masked tokens,), places in the flattened (n, tokens) batch,
     found by the collator, so that a GPU need not be waited for. Its `logits` are (masked tokens, ids), and its outputs have
-    `masked`, too. Without that input it answers as before. What is saved of the model stays the same.
+    `masked`, too. Without that input it answers as before. What is saved of the model stays the same. A model that takes
+    the input by itself is left alone.
     """
+    if "masked" in signature(model.forward).parameters:
+        return
     asked: list[torch.Tensor] = []
 
     def before(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
