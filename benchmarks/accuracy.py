@@ -1,0 +1,184 @@
+"""Accuracy of every way to train on a table of measured promoters: same rows, same split, several seeds, one table.
+
+Runs each contender by its own command, all on the rows `train` of `--split_column`, and scores what they predict for the
+rows `validation` and for `--test_file`: Pearson's r and Spearman's rho, mean and standard deviation (divisor: seeds less
+one) over the seeds, and of the mean of the seeds' predictions. Contenders:
+
+- ridge regression on k-mer counts (`kmer_ridge.py`) and a convolutional network of LegNet's design (`legnet.py`);
+- the BERTs of the two challenge systems, at the reduced size of recipes/README.md (without their pretraining), and a
+  small ModernBERT;
+- `best`, the recipe of recipes/best, and with `--pretraining_file` the same after pretraining on that DNA;
+- `best` with one thing changed, a row for each: what it is made of, and what was tried.
+
+A run whose predictions are in `--output_dir` already is scored and not repeated, so that the program goes on where it was
+stopped and seeds can be added.
+
+    python benchmarks/accuracy.py --train_file native.tsv --split_column split --test_file test.tsv --output_dir runs/accuracy
+    python benchmarks/accuracy.py --train_file native.tsv --split_column split --test_file test.tsv --jobs 2 \\
+        --contenders ridge,legnet,best --seeds 0,1,2 --output_dir runs/accuracy
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.stats import pearsonr, spearmanr
+
+ROOT = Path(__file__).parent.parent
+FILES = {"validation": "validation_predictions.tsv", "test": "test_predictions.tsv"}
+ROWS = "--train_file {train} --split_column {split} --test_file {test}"
+RIDGE = "benchmarks/kmer_ridge.py --train_file {train} --split_column {split} --output_file {out}/validation_predictions.tsv"
+REGRESSION = (
+    f"run_finetune_regression.py {ROWS} --seed {{seed}} --output_dir {{out}} --overwrite_output_dir --config recipes/"
+)
+BEST = f"{REGRESSION}best/finetune_regression.yaml"
+# The BERTs of the challenge systems, from scratch and as narrow as recipes/README.md has them.
+BERT = "--config_overrides hidden_size=128,num_hidden_layers={},num_attention_heads={},intermediate_size={}"
+SIX_MERS = "davuluri/finetune_regression_as_reported.yaml --model_name_or_path= --num_train_epochs 6 " + BERT.format(
+    4, 4, 256
+)
+THREE_MERS = (
+    "sysu/finetune_regression.yaml --validation_rows none --test_rows none --num_train_epochs 6 "
+    + BERT.format(3, 8, 512)
+)
+SHORT = " --per_device_train_batch_size 64 --learning_rate 5e-4 --bf16"
+BATCH_64 = "--per_device_train_batch_size 64 --learning_rate 7.5e-4"
+PRETRAINING = "run_pretrain_mlm.py --config recipes/best/pretrain_mlm.yaml --train_file {pretraining} --seed {seed} --output_dir {out}_mlm --overwrite_output_dir"
+
+
+class Contender(NamedTuple):
+    """A way to train: what the table calls it, and its commands, of which the last one predicts."""
+
+    title: str
+    commands: tuple[str, ...]
+    has_seeds: bool = True
+
+
+CONTENDERS = {
+    "ridge": Contender(
+        "ridge, 1- to 6-mer counts",
+        (RIDGE, RIDGE.replace("validation_p", "test_p") + " --test_file {test}"),
+        has_seeds=False,
+    ),
+    "legnet": Contender(
+        "LegNet-like, one strand", (f"benchmarks/legnet.py {ROWS} --seed {{seed}} --bf16 --output_dir {{out}}",)
+    ),
+    "davuluri": Contender("BERT, 6-mers, from scratch", (REGRESSION + SIX_MERS + SHORT,)),
+    "sysu": Contender("BERT, 3-mers in 3 frames, from scratch", (REGRESSION + THREE_MERS + SHORT,)),
+    "best": Contender("recipes/best", (BEST,)),
+    "pretrained": Contender("recipes/best, pretrained", (PRETRAINING, f"{BEST} --model_name_or_path {{out}}_mlm")),
+    "one_strand": Contender("one strand, forward", (f"{BEST} --config_overrides both_strands=false",)),
+    "bases": Contender("single bases instead of 6-mers", (f"{BEST} --k 1",)),
+    "3mers": Contender("3-mers instead of 6-mers", (f"{BEST} --k 3",)),
+    "smooth_l1": Contender("smooth L1 instead of squared error", (f"{BEST} --loss smooth_l1",)),
+    "batch64": Contender("batches of 64, a quarter of the rate", (f"{BEST} {BATCH_64}",)),
+}
+
+
+def run_contender(name: str, seed: int, places: dict[str, str], folder: Path, threads: int) -> None:
+    """Runs the commands of a contender for a seed, and notes its seconds; what they print goes into a log beside.
+
+    Raises:
+        ValueError: a command failed.
+    """
+    out = folder / name / f"seed{seed}"
+    if (out / "seconds.txt").exists():
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    start = time.perf_counter()
+    with open(out.with_suffix(".log"), "w", encoding="utf-8") as log:
+        for command in CONTENDERS[name].commands:
+            words = [word.format(**places, out=out, seed=seed) for word in command.split()]
+            if subprocess.call([sys.executable, *words], cwd=ROOT, env=environment, stdout=log, stderr=log):
+                raise ValueError(f"{name}, seed {seed} failed: {log.name} says why")
+    (out / "seconds.txt").write_text(f"{time.perf_counter() - start:.0f}\n", encoding="utf-8")
+    print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+
+
+def score(tables: Sequence[pd.DataFrame]) -> list[tuple[float, float]]:
+    """Correlates each table's predictions with its measured values: Pearson's r, Spearman's rho."""
+    return [
+        (pearsonr(table["prediction"], table["observed"])[0], spearmanr(table["prediction"], table["observed"])[0])
+        for table in tables
+    ]
+
+
+def describe(name: str, folder: Path, seeds: Sequence[int]) -> list[str]:
+    """Returns the table's lines of a contender: its seeds, and where there are several, the mean of their predictions."""
+    runs = [folder / name / f"seed{seed}" for seed in seeds]
+    cells, together = [], []
+    for file in FILES.values():
+        tables = [pd.read_csv(run / file, sep="\t", float_precision="round_trip") for run in runs]
+        scores = np.array(score(tables))
+        spread = scores.std(axis=0, ddof=1) if len(runs) > 1 else [np.nan] * 2
+        cells += [
+            f"{mean:.4f}" + f" ± {sd:.4f}" * (len(runs) > 1)
+            for mean, sd in zip(scores.mean(axis=0), spread, strict=True)
+        ]
+        mean = tables[0].assign(prediction=np.mean([table["prediction"] for table in tables], axis=0))
+        together += [f"{value:.4f}" for value in score([mean])[0]]
+    minutes = np.mean([float((run / "seconds.txt").read_text()) for run in runs]) / 60
+    title = CONTENDERS[name].title
+    lines = [f"| {title} | {len(runs)} | {' | '.join(cells)} | {minutes:.1f} |"]
+    if len(runs) > 1:
+        lines.append(f"| {title}, predictions averaged | {len(runs)} | {' | '.join(together)} | |")
+    return lines
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the program."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--train_file", required=True, help="Table of sequences and measured values, tab-separated.")
+    parser.add_argument("--split_column", default="split", help="Its column of train or validation (default: split).")
+    parser.add_argument("--test_file", required=True, help="Rows to report on; they choose nothing.")
+    parser.add_argument("--pretraining_file", help="DNA for the contender `pretrained`.")
+    parser.add_argument(
+        "--contenders", default="ridge,legnet,best", help=f"Of {', '.join(CONTENDERS)}; comma-separated."
+    )
+    parser.add_argument("--seeds", default="0,1,2", help="Seeds, comma-separated (default: 0,1,2).")
+    parser.add_argument("--jobs", type=int, default=1, help="Runs at a time, which share the cores (default: 1).")
+    parser.add_argument("--output_dir", required=True, help="Folder for all runs; what it holds is not run again.")
+    args = parser.parse_args(argv)
+    names, seeds, folder = (
+        args.contenders.split(","),
+        [int(seed) for seed in args.seeds.split(",")],
+        Path(args.output_dir),
+    )
+    for name in names:
+        if name not in CONTENDERS:
+            parser.error(f"--contenders {name}: allowed are {', '.join(CONTENDERS)}")
+    if "pretrained" in names and not args.pretraining_file:
+        parser.error("--contenders pretrained needs --pretraining_file, a file of DNA")
+    places = {"train": args.train_file, "test": args.test_file, "pretraining": args.pretraining_file}
+    places = {name: str(Path(path).resolve()) for name, path in places.items() if path} | {"split": args.split_column}
+    used = {name: seeds if CONTENDERS[name].has_seeds else seeds[:1] for name in names}
+    threads = max((os.cpu_count() or 1) // args.jobs, 1)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        runs = [
+            pool.submit(run_contender, name, seed, places, folder.resolve(), threads)
+            for name in names
+            for seed in used[name]
+        ]
+        try:
+            for run in runs:
+                run.result()
+        except ValueError as error:
+            pool.shutdown(cancel_futures=True)
+            parser.error(str(error))
+    print(f"\n{platform.processor() or platform.machine()}, {threads} thread(s) a run, {args.jobs} run(s) at a time\n")
+    print("| contender | seeds | validation r | rho | test r | rho | minutes a seed |\n|---|---|---|---|---|---|---|")
+    print("\n".join(line for name in names for line in describe(name, folder, used[name])))
+
+
+if __name__ == "__main__":
+    main()

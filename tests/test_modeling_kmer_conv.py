@@ -1,0 +1,177 @@
+"""modeling_kmer_conv: both strands, padding without effect, embeddings of shorter k-mers, masked tokens, the road to disk."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_runs import flags, planted_table, random_dna
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, pipeline
+
+import run_finetune_regression
+import run_predict
+import run_pretrain_mlm
+from kmerbert.heads import score_masked_tokens
+from kmerbert.sequences import reverse_complement
+from modeling_kmer_conv import (
+    KmerConvConfig,
+    KmerConvForMaskedLM,
+    KmerConvForSequenceClassification,
+    KmerConvModel,
+    KmerEmbedding,
+    reverse_complement_ids,
+)
+from tokenization_kmer import KmerTokenizer
+
+SIZES = {
+    "embedding_size": 8,
+    "hidden_size": 16,
+    "num_stages": 2,
+    "head_size": 16,
+    "kernel_size": 3,
+    "stem_kernel_size": 5,
+}
+NETWORK = ",".join(f"{name}={value}" for name, value in SIZES.items())
+
+
+def build(tokenizer: KmerTokenizer, **settings) -> KmerConvForSequenceClassification:
+    """A network whose statistics are not those of a new one."""
+    torch.manual_seed(0)
+    kmers = {"vocab_size": len(tokenizer), "kmer_k": tokenizer.k, "kmer_alphabet": tokenizer.alphabet, "num_labels": 1}
+    model = KmerConvForSequenceClassification(KmerConvConfig(**SIZES | kmers | settings))
+    with torch.no_grad():
+        for _ in range(30):
+            model(torch.randint(5, len(tokenizer), (32, 22)))
+    return model.eval()
+
+
+@pytest.mark.parametrize(("k", "alphabet"), [(6, "ATCG"), (3, "ACGT"), (2, "ATCGN"), (1, "ATCG")])
+def test_the_other_strand_is_that_of_the_letters(k: int, alphabet: str) -> None:
+    tokenizer, random = KmerTokenizer(k, alphabet=alphabet), np.random.default_rng(k)
+    rows = ["".join(random.choice(list(alphabet), n)) for n in (30, 17, k, 30)] + ["ACGX" + "A" * 12 + "C"]
+    given, other = (
+        tokenizer(strands, padding=True, return_tensors="pt") for strands in (rows, list(map(reverse_complement, rows)))
+    )
+    assert torch.equal(
+        reverse_complement_ids(given["input_ids"], given["attention_mask"], k, alphabet), other["input_ids"]
+    )
+    whole = tokenizer(rows[:1], return_tensors="pt")["input_ids"]
+    assert torch.equal(reverse_complement_ids(whole, None, k, alphabet), other["input_ids"][:1])
+
+
+def test_an_alphabet_without_complements_is_refused() -> None:
+    with pytest.raises(ValueError, match="alphabet ACT has no G: both strands can be read with, for example, ATCG"):
+        reverse_complement_ids(torch.tensor([[2, 5, 3]]), None, 1, "ACT")
+
+
+def test_stride_and_vocabulary_are_checked() -> None:
+    with pytest.raises(ValueError, match="stride 2: kmer_conv reads k-mers of stride 1"):
+        KmerConvModel(KmerConvConfig(kmer_stride=2))
+    with pytest.raises(ValueError, match="vocab_size 4101: k = 3 over ATCG has 69 ids"):
+        KmerConvModel(KmerConvConfig(kmer_k=3))
+
+
+def test_both_strands_are_answered_alike() -> None:
+    tokenizer, rows = KmerTokenizer(3), random_dna(np.random.default_rng(0), 6, 40)
+    given, other = (
+        tokenizer(strands, return_tensors="pt")["input_ids"] for strands in (rows, list(map(reverse_complement, rows)))
+    )
+    both, one = build(tokenizer), build(tokenizer, both_strands=False)
+    one.load_state_dict(both.state_dict())
+    with torch.no_grad():
+        found, forward, backward = both(given).logits, one(given).logits, one(other).logits
+    assert torch.allclose(found, (forward + backward) / 2, atol=1e-6)
+    assert not torch.allclose(forward, backward, atol=1e-2)
+
+
+def test_training_reads_a_random_strand_of_each_row() -> None:
+    """Without dropout and with fixed statistics, a row's output is that of one strand or of the other."""
+    tokenizer, row = KmerTokenizer(3), random_dna(np.random.default_rng(0), 1, 40)
+    given, other = (
+        tokenizer([strand], return_tensors="pt")["input_ids"] for strand in (row[0], reverse_complement(row[0]))
+    )
+    both, one = build(tokenizer, hidden_dropout_prob=0.0), build(tokenizer, both_strands=False)
+    one.load_state_dict(both.state_dict())
+    both.training = True  # of the model alone: its norms keep their statistics
+    with torch.no_grad():
+        found = both(given.expand(200, -1)).logits
+        strands = torch.cat([one(given).logits, one(other).logits])
+    is_forward, is_backward = (torch.isclose(found, strand, atol=1e-6) for strand in strands)
+    assert (is_forward ^ is_backward).all()
+    assert 70 < is_forward.sum() < 130  # 100 +- 4 standard errors
+
+
+@pytest.mark.parametrize("both_strands", [True, False])
+def test_padding_changes_nothing(both_strands: bool) -> None:
+    tokenizer, random = KmerTokenizer(3), np.random.default_rng(0)
+    model = build(tokenizer, both_strands=both_strands, num_labels=2)
+    rows = [random_dna(random, 1, n)[0] for n in (40, 39, 38, 37, 21, 6, 3)]
+    batch = tokenizer(rows, padding=True, return_tensors="pt")
+    with torch.no_grad():
+        together = model(**batch).logits
+        alone = torch.cat([model(tokenizer(row, return_tensors="pt")["input_ids"]).logits for row in rows])
+    assert together.shape == (7, 2)
+    assert torch.allclose(together, alone, atol=1e-5)
+    assert together.std(dim=0).min() > 1e-3
+
+
+def test_a_kmer_is_the_sum_of_what_is_in_its_middle() -> None:
+    tokenizer = KmerTokenizer(3)
+    embedding = KmerEmbedding(KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=3))
+    index = {letter: number for number, letter in enumerate("ATCG")}
+    ids = torch.tensor([[0, 1, 2, 3, 4, *tokenizer.convert_tokens_to_ids(["TCG", "AAA"])]])
+    found = embedding(ids)[0]
+    assert not found[:5].any()
+    one, two, three = (part.weight for part in embedding.parts)
+    t, c, g = (index[letter] for letter in "TCG")
+    assert torch.allclose(found[5], one[c] + two[4 * t + c] + three[16 * t + 4 * c + g])
+    assert torch.allclose(found[6], one[0] + two[0] + three[0])
+
+
+def test_masked_tokens_are_scored_as_all_are() -> None:
+    tokenizer = KmerTokenizer(3)
+    model = KmerConvForMaskedLM(KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=3)).eval()
+    score_masked_tokens(model)
+    batch = tokenizer(["ACGTACGTAC", "ACGTAC"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        every = model(**batch).logits
+        found = model(**batch, masked=torch.tensor([1, 8, 12]))
+    assert every.shape == (2, 10, len(tokenizer))
+    assert torch.allclose(found["logits"], every.flatten(0, 1)[[1, 8, 12]], atol=1e-6)
+    assert found["masked"].tolist() == [1, 8, 12]
+
+
+def test_a_position_sees_its_neighbours_alone() -> None:
+    """The score of a place changes with a token in reach, and the stages reach over 4 positions and more."""
+    tokenizer = KmerTokenizer(2)
+    config = KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=2)
+    model, ids = KmerConvForMaskedLM(config).eval(), torch.randint(5, len(tokenizer), (1, 102))
+    changed = ids.clone()
+    changed[0, 50] = 5 + (ids[0, 50] - 4) % 16
+    with torch.no_grad():
+        moved = (model(ids).logits - model(changed).logits).abs().amax(dim=2)[0]
+    reached = torch.nonzero(moved > 1e-7).flatten()
+    assert reached.min() < 46
+    assert reached.max() > 54
+    assert reached.min() > 15
+    assert reached.max() < 85
+
+
+def test_pretrained_fine_tuned_predicted_and_loaded_elsewhere(tmp_path: Path) -> None:
+    """From DNA to predictions by the scripts, then by `pipeline`, which answers the same."""
+    table = planted_table(tmp_path / "table.tsv")
+    network = {"model_type": "kmer_conv", "config_overrides": NETWORK}
+    run_pretrain_mlm.main(flags(table, tmp_path / "mlm", **network))
+    run_finetune_regression.main(
+        flags(table, tmp_path / "model", model_name_or_path=tmp_path / "mlm", num_train_epochs=2)
+    )
+    assert type(AutoModelForMaskedLM.from_pretrained(tmp_path / "mlm")) is KmerConvForMaskedLM
+    model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert type(model) is KmerConvForSequenceClassification
+    output = tmp_path / "predictions.tsv"
+    arguments = {"model_name_or_path": tmp_path / "model", "input_file": table, "output_file": output}
+    run_predict.main([f"--{name}={value}" for name, value in arguments.items()])
+    rows = [line.split("\t") for line in output.read_text().splitlines()[1:]]
+    predict = pipeline("text-classification", model=str(tmp_path / "model"), trust_remote_code=True)
+    for _, sequence, prediction in rows[:5]:
+        assert predict(sequence, function_to_apply="none")[0]["score"] == pytest.approx(float(prediction), abs=1e-4)
