@@ -98,6 +98,11 @@ def _inside(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return values if mask is None else values * mask.to(values.dtype)
 
 
+def _pairs(values: torch.Tensor) -> torch.Tensor:
+    """The maximum of each two positions; a last one that is alone is put beside a zero, as it is where padding follows."""
+    return nn.functional.max_pool1d(nn.functional.pad(values, (0, values.shape[2] % 2)), 2)
+
+
 class KmerEmbedding(nn.Module):
     """Numbers that stand for a k-mer: the sum of those of the 1-mer, 2-mer, ... and k-mer in its middle.
 
@@ -139,12 +144,8 @@ class KmerConvStage(nn.Module):
     def forward(self, values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         for norm, block in zip(self.norms, self.blocks, strict=True):
             values = values + block(_inside(nn.functional.silu(norm(values)), mask))
-        values = nn.functional.silu(self.norm(self.widen(_inside(values, mask))))
-        if mask is None:
-            return nn.functional.max_pool1d(values, 2, ceil_mode=True), None
-        values = values.masked_fill(mask == 0, float("-inf"))
-        mask = nn.functional.max_pool1d(mask, 2, ceil_mode=True)
-        return nn.functional.max_pool1d(values, 2, ceil_mode=True).masked_fill(mask == 0, 0.0), mask
+        values = _inside(nn.functional.silu(self.norm(self.widen(_inside(values, mask)))), mask)
+        return _pairs(values), None if mask is None else _pairs(mask)
 
 
 class KmerConvPreTrainedModel(PreTrainedModel):

@@ -7,7 +7,7 @@ one) over the seeds, and of the mean of the seeds' predictions. Contenders:
 - ridge regression on k-mer counts (`kmer_ridge.py`) and a convolutional network of LegNet's design (`legnet.py`);
 - the BERTs of the two challenge systems, at the reduced size of recipes/README.md (without their pretraining), and a
   small ModernBERT;
-- `best`, the recipe of recipes/best, and with `--pretraining_file` the same after pretraining on that DNA;
+- `best`, the recipe of recipes/best, and `pretrained`, the same from a `--pretrained_model`;
 - `best` with one thing changed, a row for each: what it is made of, and what was tried.
 
 A run whose predictions are in `--output_dir` already is scored and not repeated, so that the program goes on where it was
@@ -52,7 +52,6 @@ THREE_MERS = (
 )
 SHORT = " --per_device_train_batch_size 64 --learning_rate 5e-4 --bf16"
 BATCH_64 = "--per_device_train_batch_size 64 --learning_rate 7.5e-4"
-PRETRAINING = "run_pretrain_mlm.py --config recipes/best/pretrain_mlm.yaml --train_file {pretraining} --seed {seed} --output_dir {out}_mlm --overwrite_output_dir"
 
 
 class Contender(NamedTuple):
@@ -75,7 +74,7 @@ CONTENDERS = {
     "davuluri": Contender("BERT, 6-mers, from scratch", (REGRESSION + SIX_MERS + SHORT,)),
     "sysu": Contender("BERT, 3-mers in 3 frames, from scratch", (REGRESSION + THREE_MERS + SHORT,)),
     "best": Contender("recipes/best", (BEST,)),
-    "pretrained": Contender("recipes/best, pretrained", (PRETRAINING, f"{BEST} --model_name_or_path {{out}}_mlm")),
+    "pretrained": Contender("recipes/best, pretrained", (f"{BEST} --model_name_or_path {{pretrained}}",)),
     "one_strand": Contender("one strand, forward", (f"{BEST} --config_overrides both_strands=false",)),
     "bases": Contender("single bases instead of 6-mers", (f"{BEST} --k 1",)),
     "3mers": Contender("3-mers instead of 6-mers", (f"{BEST} --k 3",)),
@@ -141,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--train_file", required=True, help="Table of sequences and measured values, tab-separated.")
     parser.add_argument("--split_column", default="split", help="Its column of train or validation (default: split).")
     parser.add_argument("--test_file", required=True, help="Rows to report on; they choose nothing.")
-    parser.add_argument("--pretraining_file", help="DNA for the contender `pretrained`.")
+    parser.add_argument("--pretrained_model", help="Folder of recipes/best/pretrain_mlm.yaml, for `pretrained`.")
     parser.add_argument(
         "--contenders", default="ridge,legnet,best", help=f"Of {', '.join(CONTENDERS)}; comma-separated."
     )
@@ -157,9 +156,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in names:
         if name not in CONTENDERS:
             parser.error(f"--contenders {name}: allowed are {', '.join(CONTENDERS)}")
-    if "pretrained" in names and not args.pretraining_file:
-        parser.error("--contenders pretrained needs --pretraining_file, a file of DNA")
-    places = {"train": args.train_file, "test": args.test_file, "pretraining": args.pretraining_file}
+    if "pretrained" in names and not args.pretrained_model:
+        parser.error("--contenders pretrained needs --pretrained_model, what recipes/best/pretrain_mlm.yaml made")
+    places = {"train": args.train_file, "test": args.test_file, "pretrained": args.pretrained_model}
     places = {name: str(Path(path).resolve()) for name, path in places.items() if path} | {"split": args.split_column}
     used = {name: seeds if CONTENDERS[name].has_seeds else seeds[:1] for name in names}
     threads = max((os.cpu_count() or 1) // args.jobs, 1)

@@ -117,7 +117,7 @@ def test_contenders_run_once(table: Path, tmp_path: Path, capsys: pytest.Capture
     ("contenders", "message"),
     [
         ("ridge,bert", "--contenders bert: allowed are ridge, legnet, "),
-        ("pretrained", "--contenders pretrained needs --pretraining_file, a file of DNA"),
+        ("pretrained", "--contenders pretrained needs --pretrained_model, what recipes/best/pretrain_mlm.yaml made"),
         ("ridge", "ridge, seed 0 failed: "),
     ],
 )
