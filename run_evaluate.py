@@ -2,7 +2,8 @@
 
 Reads a table with a header (.tsv .csv .parquet, text also .gz): `id` or `sequence`, `prediction` and `observed`, or
 `prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and benchmarks/kmer_ridge.py write it.
-Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png.
+Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png. Where the
+table has `lower` and `upper`, metrics say which share of measured values lies between them, and how wide that is.
 
 With --challenge_dir it gives the official score of the DREAM Challenge 2022 instead, and draws one figure per subset.
 Predictions are then the challenge's .json of rows and values, its sequence<TAB>prediction, or a table `sequence
@@ -11,6 +12,8 @@ file, filtered_test_data_with_MAUDE_expression.txt, as they are published (doi:1
 
     python run_evaluate.py --predictions_file predictions.tsv --baseline_file ridge.tsv --output_dir evaluation
     python run_evaluate.py --predictions_file predictions.tsv --run_dir model --unit "log2 bin" --output_dir evaluation
+    python run_evaluate.py --predictions_file predictions.tsv --replicate_file test.tsv --replicate_columns first,second \\
+        --output_dir evaluation
     python run_evaluate.py --predictions_file submission.json --challenge_dir dream2022 --output_dir evaluation
 """
 
@@ -19,19 +22,18 @@ import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from transformers.hf_argparser import HfArg
 
 from kmerbert.challenge import SUBSETS, read_challenge, score_lines
 from kmerbert.command_line import parse, run
-from kmerbert.metrics import regression_metrics
+from kmerbert.comparisons import Comparison
 from kmerbert.plotting import plot_predicted_against_measured, plot_training_curves
-from kmerbert.prediction_tables import align, read_predictions, read_submission, take, take_measured
+from kmerbert.prediction_tables import read_replicates, read_submission
 from kmerbert.prediction_writers import check_folder
+from kmerbert.replicates import noise_ceiling
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
 RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
@@ -50,12 +52,20 @@ class EvaluationArguments:
         default=None, help="Rows of the official score (default: private where the labelled test file is there)."
     )
     run_dir: str | None = HfArg(default=None, help="Output folder of a training run, to draw its curves.")
+    replicate_columns: str | None = HfArg(
+        default=None, help="Columns of single measurements, comma-separated, for the best r that any model can have."
+    )
+    replicate_file: str | None = HfArg(
+        default=None, help="Table (.tsv .csv .parquet) with --replicate_columns. Default: the predictions file."
+    )
     unit: str = HfArg(default="", help="Unit of the measured values, for the axes of the figures.")
     overwrite_output_dir: bool = HfArg(default=False, help="Replace the results that --output_dir already holds.")
 
     def __post_init__(self) -> None:
         if not self.predictions_file or not self.output_dir:
             raise ValueError("give --predictions_file (a table that run_predict.py wrote) and --output_dir (a folder)")
+        if self.replicate_file and not self.replicate_columns:
+            raise ValueError("--replicate_file is read for --replicate_columns: name them, comma-separated")
         if self.leaderboard and not self.challenge_dir:
             raise ValueError("--leaderboard says which official score: give --challenge_dir (the challenge's folder)")
         if self.baseline_file and self.challenge_dir:
@@ -66,36 +76,12 @@ class EvaluationArguments:
 
 def evaluate_table(args: EvaluationArguments) -> Results:
     """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
-    path = args.predictions_file
-    table = read_predictions(path)
-    columns = [column for column in table if re.fullmatch("prediction(_.+)?", column)] or ["prediction"]
-    names = [column.removeprefix("prediction") for column in columns]
-    predicted = {"model": take(table, columns, path, "run_predict.py writes such a table")}
-    observed = [f"observed{name}" for name in names]
-    measured = take_measured(table, observed, path, "run_predict.py --label_column adds it")
-    if args.baseline_file:
-        baseline = align(read_predictions(args.baseline_file, "--baseline_file"), table, args.baseline_file)
-        predicted["baseline"] = take(baseline, columns, args.baseline_file, "needed are those of --predictions_file")
-
-    results = {model: regression_metrics(x, measured, [name[1:] for name in names]) for model, x in predicted.items()}
-    known, several = np.isfinite(measured), names if len(names) > 1 else []
-    metrics = {"n": int(known.any(axis=1).sum())}
-    metrics |= {f"n{name}": int(known[:, output].sum()) for output, name in enumerate(several)} | results["model"]
-    metrics |= {"baseline": results["baseline"]} if args.baseline_file else {}
-    figures = {}
-    for name, x, y in zip(names, predicted["model"].T, measured.T, strict=True):
-        file_name = re.sub(r"[^\w.-]", "_", f"predicted_against_measured{name}.png")
-        figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name[1:])
-    lines = [f"{'':<24}{'n':>8}{'r':>8}{'rho':>8}{'rmse':>10}"]
-    for model, name in product(results, ["", *several]):
-        r, rho, rmse = (results[model][metric + name] for metric in ("pearsonr", "spearmanr", "rmse"))
-        label = f"{model} {name[1:] or 'mean'}" if several else model
-        lines.append(f"{label:<24}{metrics[f'n{name}']:>8}{r:>8.3f}{rho:>8.3f}{rmse:>10.4g}")
-    for (model, x), (output, name) in product(predicted.items(), enumerate(names)):
-        if np.ptp(x[known[:, output], output]) == 0:
-            label = f"{model} {name[1:]}".rstrip()
-            lines.append(f"warning: predictions of the {label} do not vary: they count as r = rho = 0")
-    return metrics, figures, lines
+    comparison = Comparison.read(args.predictions_file, args.baseline_file)
+    metrics, figures = comparison.score(), {}
+    for name, x, y in zip(comparison.names, comparison.predicted["model"].T, comparison.measured.T, strict=True):
+        file_name = re.sub(r"[^\w.-]", "_", f"predicted_against_measured{name and '_' + name}.png")
+        figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
+    return metrics, figures, comparison.lines(metrics)
 
 
 def evaluate_challenge(args: EvaluationArguments) -> Results:
@@ -137,6 +123,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
 
     metrics, figures, lines = evaluate_challenge(args) if args.challenge_dir else evaluate_table(args)
+    if args.replicate_columns:
+        names = [name.strip() for name in args.replicate_columns.split(",")]
+        ceiling = noise_ceiling(read_replicates(args.replicate_file or args.predictions_file, names), names)
+        metrics |= ceiling._asdict()
+        lines.append(ceiling.line())
     if args.run_dir:
         log = json.loads(state.read_text(encoding="utf-8")).get("log_history", [])
         metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None

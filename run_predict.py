@@ -3,38 +3,40 @@
 Reads what run_finetune_regression.py reads (tables, FASTA, a Hub dataset, headerless challenge files). The ending of
 --output_file says what is written: .tsv or .csv (each also .gz) or .parquet for `id sequence prediction`, and `observed`
 with --label_column; .json for `{"0": prediction}`, .txt for `sequence<TAB>prediction`, as the DREAM Challenge wants it.
-Several models add `checkpoint_sd`, the standard deviation between them (divisor: their number less one).
+Several models add `checkpoint_sd`, the standard deviation between them (divisor: their number less one). With
+--calibration_file, predictions of held-out rows beside their measured values, `lower` and `upper` are added: intervals
+that hold --interval_coverage of the measured values of such rows.
 
     python run_predict.py --model_name_or_path runs/expression --input_file promoters.fa --output_file predictions.tsv
     python run_predict.py --model_name_or_path runs/seed1,runs/seed2 --input_file test.tsv --label_column expression \\
         --output_file predictions.tsv
+    python run_predict.py --model_name_or_path runs/expression --calibration_file runs/expression/validation_predictions.tsv \\
+        --input_file promoters.fa --output_file predictions.tsv
     accelerate launch --config_file accelerate_config.yaml run_predict.py --model_name_or_path runs/expression --bf16 \\
         --input_file test_sequences.txt --keys_file sample_submission.json --output_file submission.json
 """
 
 import logging
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from accelerate import PartialState
 from tqdm import tqdm
 from transformers.hf_argparser import HfArg
-from transformers.utils import logging as transformers_logging
 
 import modeling_kmer_conv  # noqa: F401 (makes its models known to AutoModelForSequenceClassification)
 import modeling_kmer_regression  # noqa: F401
 from kmerbert.command_line import parse, run
+from kmerbert.devices import start
 from kmerbert.inference import Predictor
 from kmerbert.prediction_inputs import Inputs, open_dataset, open_file, read_keys
+from kmerbert.prediction_tables import read_intervals
 from kmerbert.prediction_writers import check_output, prediction_table, write_tables
 from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
-FILES = ("input_file", "keys_file")  # which are read
+FILES = ("input_file", "keys_file", "calibration_file")  # which are read
 
 
 @dataclass
@@ -64,6 +66,14 @@ class PredictionArguments:
     label_column: str | None = HfArg(
         default=None, help="Column of measured values, written as observed; for several outputs one of each name."
     )
+    calibration_file: str | None = HfArg(
+        default=None,
+        help="Predictions beside measured values of rows that the model was not trained on, such as its "
+        "validation_predictions.tsv: adds intervals, lower and upper, as wide as its errors there.",
+    )
+    interval_coverage: float | None = HfArg(
+        default=None, help="Share of measured values that intervals are to hold, above 0 and below 1. Default: 0.9."
+    )
     max_seq_length: int | None = HfArg(
         default=None, help="Cut right ends off to this many tokens, special ones included."
     )
@@ -83,6 +93,8 @@ class PredictionArguments:
             raise ValueError("give --model_name_or_path (a model of run_finetune_regression.py) and --output_file")
         if bool(self.input_file) == bool(self.dataset_name):
             raise ValueError("give one of --input_file (a table or FASTA file) and --dataset_name (a Hub dataset)")
+        if self.interval_coverage is not None and not self.calibration_file:
+            raise ValueError("--interval_coverage needs errors to learn from: give --calibration_file (see its help)")
         for name in ("max_seq_length", "tokens_per_batch"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"--{name} {value}: allowed is 1 or more")
@@ -93,27 +105,12 @@ def listed(names: str | None) -> list[str]:
     return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
-def start(args: PredictionArguments) -> PartialState:
-    """Sets up logging and the device, and checks the launch."""
-    state = PartialState(cpu=args.use_cpu)
-    level = logging.INFO if state.is_main_process else logging.ERROR
-    logging.basicConfig(format="%(message)s", level=level, stream=sys.stderr, force=True)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    if (launched := int(os.environ.get("WORLD_SIZE", "1"))) != state.num_processes:
-        raise ValueError(
-            f"{launched} processes were launched, but without GPUs each would do all the work: add --use_cpu"
-        )
-    return state
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the script; returns the number of rows, the seconds they took, and rows a second."""
     (args,) = parse([PredictionArguments], argv, description=__doc__.split("\n")[0])
     models, labels = listed(args.model_name_or_path), listed(args.label_column)
 
-    state = start(args)
+    state = start(args.use_cpu)
     if args.input_file:
         source = open_file(args.input_file, args.sequence_column, labels)
     else:
@@ -122,13 +119,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     settings = {name: getattr(args, name) for name in ("bf16", "reverse_complement", "tokens_per_batch")}
     predictor = Predictor.from_pretrained(KmerTokenizer, models, args.model_revision, state.device, **settings)
     output, names = Path(args.output_file), predictor.outputs
+    interval = None
+    if args.calibration_file:
+        interval = read_intervals(args.calibration_file, args.interval_coverage, names).around
     check_output(output, names, args.overwrite, keys, {f"--{name}": getattr(args, name) for name in FILES})
     inputs = Inputs.find(source, args.sequence_column, args.id_column, labels, names)
 
     began = time.perf_counter()
     with tqdm(unit=" sequences", disable=None if state.is_main_process else True) as bar:
         found = predictor.predict_stream(source, inputs.sequence, inputs.columns, args.max_seq_length, bar.update)
-        tables = (prediction_table(*inputs.read(batch), values, names) for batch, values in found)
+        tables = (prediction_table(*inputs.read(batch), values, names, interval) for batch, values in found)
         n_rows = write_tables(output, tables, keys, source.name) if state.is_main_process else sum(map(len, tables))
     seconds = time.perf_counter() - began
     precision = "bf16" if args.bf16 else "fp32"

@@ -1,8 +1,9 @@
-"""Reads predictions back: tables with their measured values, and submissions to the DREAM Challenge 2022."""
+"""Reads predictions back: tables with measured values and intervals, and submissions to the DREAM Challenge 2022."""
 
 import gzip
 import re
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +11,69 @@ import pandas as pd
 import pyarrow as pa
 
 from .challenge import Challenge
+from .intervals import Intervals
 from .metrics import match_rows
 from .predictions import read_row_values, reading
 from .tables import FileSource, to_numbers
 
 
 def read_predictions(path: str, flag: str = "--predictions_file") -> pd.DataFrame:
-    """Reads the table that a flag names; predictions and measured values become float64, NaN where nothing was measured.
+    """Reads the table that a flag names; numbers become float64, NaN where nothing was measured.
+
+    Numbers are predictions, measured values, and `lower` and `upper` where an interval was predicted.
 
     Raises:
         ValueError: for a file that cannot be read or is no table with a header, one without rows, text in place of a
-            number, or a missing prediction.
+            number, a missing prediction or end of an interval, or a lower end above the upper one.
     """
-    source = FileSource(Path(path))
-    table = _read_table(source, flag, header=0)
-    if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")
-    for column in filter(re.compile("(prediction|observed)(_.+)?").fullmatch, table):
-        table[column] = _numbers(table, column, source, first=1 if source.format == "parquet" else 2)
+    source, table = _read_headed(path, flag)
+    pairs = [("lower" + end, "upper" + end) for end in endings(table)]
+    bounds = {name for pair in pairs for name in pair}
+    for column in table:
+        if column in bounds or re.fullmatch("(prediction|observed)(_.+)?", column):
+            table[column] = _numbers(table, column, source, is_needed=not column.startswith("observed"))
+    for lower, upper in pairs:
+        if lower in table and upper in table:
+            for row in np.flatnonzero(table[lower] > table[upper])[:1]:
+                found = f"{lower} {table[lower].iloc[row]:g} is above {upper} {table[upper].iloc[row]:g}"
+                place, mend = source.place(_first_line(source) + row), "run_predict.py --calibration_file"
+                raise ValueError(f"{place}: {found}: write intervals by {mend}")
     return table
+
+
+def endings(table: pd.DataFrame) -> list[str]:
+    """What follows `prediction` in the names of columns, for each output: nothing, or `_<name>`."""
+    found = [column.removeprefix("prediction") for column in table if re.fullmatch("prediction(_.+)?", column)]
+    return found or [""]
+
+
+def read_replicates(path: str, columns: list[str]) -> np.ndarray:
+    """Reads the columns of single measurements out of any table, float64 (n, columns), NaN where there is none.
+
+    Raises:
+        ValueError: for a file that is no table with a header, a column that is not there, or text in place of a number.
+    """
+    source, table = _read_headed(path, "--replicate_file")
+    _check_columns(table, columns, path, "name them by --replicate_columns, the file by --replicate_file")
+    return np.column_stack([_numbers(table, column, source, is_needed=False) for column in columns])
+
+
+def read_intervals(path: str, coverage: float | None, outputs: Sequence[str]) -> Intervals:
+    """Reads predictions with measured values, and learns intervals of a model from them.
+
+    Args:
+        path: of a table `prediction observed`, with `_<name>` at their ends for several outputs.
+        coverage: share of measured values that are to lie inside; None for 0.9.
+        outputs: names of what the model predicts.
+
+    Raises:
+        ValueError: for a table that cannot be read or lacks a column, too few measured values, and a coverage out of range.
+    """
+    table = read_predictions(path, "--calibration_file")
+    ends = [f"_{name}" for name in outputs] if len(outputs) > 1 else [""]
+    hint = "write it by run_predict.py with the same model and --label_column"
+    predicted, measured = (take(table, [kind + end for end in ends], path, hint) for kind in ("prediction", "observed"))
+    return Intervals.calibrate(predicted, measured, 0.9 if coverage is None else coverage, outputs)
 
 
 def take_measured(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> np.ndarray:
@@ -46,6 +91,20 @@ def take(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> np.nd
     """Takes columns of numbers out of a table, float64 (n, columns); ValueError, with the hint, for one not there."""
     _check_columns(table, columns, path, hint)
     return table[columns].to_numpy(np.float64)
+
+
+def take_bounds(table: pd.DataFrame, ends: list[str], path: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Takes the lower and upper ends of intervals, float64 (n, outputs) each; None where the table has no such column.
+
+    Raises:
+        ValueError: for a table that has some of the columns only.
+    """
+    bounds = [[bound + end for end in ends] for bound in ("lower", "upper")]
+    if not any(column in table for columns in bounds for column in columns):
+        return None
+    hint = "run_predict.py --calibration_file writes both ends for every output"
+    lower, upper = (take(table, columns, path, hint) for columns in bounds)
+    return lower, upper
 
 
 def align(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.DataFrame:
@@ -101,7 +160,7 @@ def read_submission(path: str, challenge: Challenge) -> np.ndarray:
         else:
             table.columns = table.iloc[0] if len(table) else table.columns
     _check_columns(table, ["sequence", "prediction"], path, "or, without header, sequence<TAB>prediction")
-    predicted, n_rows = _numbers(table, "prediction", source, first), len(challenge.measured)
+    predicted, n_rows = _numbers(table, "prediction", source, first=first), len(challenge.measured)
     if challenge.sequences is None:
         if len(predicted) < n_rows:
             raise ValueError(f"{path} has {len(predicted)} rows, but row {n_rows - 1} (from 0) is public: {_FORM}")
@@ -134,13 +193,23 @@ def _place_rows(rows: np.ndarray, values: np.ndarray, challenge: Challenge, path
     return predicted[:n_rows]
 
 
+def _read_headed(path: str, flag: str) -> tuple[FileSource, pd.DataFrame]:
+    """Reads the table with a header that a flag names, text as it stands."""
+    source = FileSource(Path(path))
+    table = _read_table(source, flag, header=0)
+    if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")
+    return source, table
+
+
 def _read_table(source: FileSource, flag: str, header: int | None) -> pd.DataFrame:
     """Reads the file that a flag names as text, Parquet as it is."""
     text = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "header": header}
     with reading(flag, source.path):
         if source.format not in ("\t", ",", "parquet"):
             formats = ".tsv, .csv (each also .gz) or .parquet, for a challenge also .json"
-            raise ValueError(f"{flag} {source.path}: predictions are read from {formats}")
+            what = "replicates" if flag == "--replicate_file" else "predictions"
+            raise ValueError(f"{flag} {source.path}: {what} are read from {formats}")
         try:
             if source.format == "parquet":
                 with open(source.path, "rb") as file:  # the library's own error says no reason
@@ -154,10 +223,18 @@ def _read_table(source: FileSource, flag: str, header: int | None) -> pd.DataFra
     return table[:end]
 
 
-def _numbers(table: pd.DataFrame, column: str, source: FileSource, first: int) -> np.ndarray:
-    """Reads a column of numbers, float64 (n,); `first` is the line of the first row."""
+def _first_line(source: FileSource) -> int:
+    """The line below the header."""
+    return 1 if source.format == "parquet" else 2
+
+
+def _numbers(
+    table: pd.DataFrame, column: str, source: FileSource, first: int | None = None, is_needed: bool = True
+) -> np.ndarray:
+    """Reads a column of numbers, float64 (n,); `first` is the line of the first row, by default that below a header."""
+    first = first or _first_line(source)
     numbers = to_numbers(pa.array(table[column], from_pandas=True), source, first, column)
-    if column.startswith("prediction") and np.isnan(numbers).any():
+    if is_needed and np.isnan(numbers).any():
         raise ValueError(f"{source.place(first + int(np.isnan(numbers).argmax()))}: {column} is missing")
     return numbers
 

@@ -23,6 +23,9 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 SPREAD = "checkpoint_sd"  # not "prediction_...", which would be the prediction of an output
 
 
+Interval = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
 def output_format(path: Path) -> tuple[str, str | None]:
     """Returns the format (one of `FORMATS`) and the compression that a file's name asks for.
 
@@ -94,6 +97,8 @@ def check_output(
         raise ValueError(f"--output_file {path} is there already: name another or add --overwrite")
     if keys is not None and suffix != ".json":
         raise ValueError(f"--keys_file: only a .json output has keys, not {path}: leave it out")
+    if suffix in (".json", ".txt") and (inputs or {}).get("--calibration_file"):
+        raise ValueError(f"--calibration_file: {path} has no place for intervals: write .tsv, .csv or .parquet")
     if suffix in (".json", ".txt") and len(outputs) > 1:
         raise ValueError(f"--output_file {path} has place for one output, not for {', '.join(outputs)}: write .tsv")
 
@@ -104,22 +109,32 @@ def _target(path: Path) -> Path:
 
 
 def prediction_table(
-    ids: pa.Array, sequences: pa.Array, observed: np.ndarray | None, values: np.ndarray, names: Sequence[str]
+    ids: pa.Array,
+    sequences: pa.Array,
+    observed: np.ndarray | None,
+    values: np.ndarray,
+    names: Sequence[str],
+    interval: Interval | None = None,
 ) -> pa.Table:
-    """Makes the table that is exchanged: `id sequence prediction`, `checkpoint_sd` and `observed` where there are such.
+    """Makes the table that is exchanged: `id sequence prediction`, then what there is of
+    `lower upper checkpoint_sd observed`.
 
-    With several outputs the last three have `_<name>` at their ends. `checkpoint_sd` is the standard deviation between
-    the checkpoints of an ensemble, with their number less one as the divisor (an estimate from a sample of trainings).
+    With several outputs all but the first two have `_<name>` at their ends. `checkpoint_sd` is the standard deviation
+    between the checkpoints of an ensemble, with their number less one as the divisor (an estimate from a sample of
+    trainings).
 
     Args:
         ids, sequences: n of each, of any type that can be text; whitespace around sequences is taken away.
         observed: float array (n, outputs), NaN where nothing was measured; or None.
         values: float array (n, checkpoints, outputs).
         names: of the outputs.
+        interval: makes the columns `lower` and `upper` of the predictions, float arrays (n, outputs) all three.
     """
     columns = {"id": _text(ids), "sequence": pc.ascii_trim_whitespace(_text(sequences))}
-    spread = values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
-    for column, numbers in (("prediction", values.mean(axis=1)), (SPREAD, spread), ("observed", observed)):
+    mean, spread = values.mean(axis=1), values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
+    lower, upper = interval(mean) if interval else (None, None)
+    found = {"prediction": mean, "lower": lower, "upper": upper, SPREAD: spread, "observed": observed}
+    for column, numbers in found.items():
         for output, name in enumerate(names if numbers is not None else ()):
             own = column if len(names) == 1 else f"{column}_{name}"
             columns[own] = pa.array(numbers[:, output].astype(np.float64), from_pandas=True)  # NaN becomes null

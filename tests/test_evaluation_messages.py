@@ -123,6 +123,41 @@ def test_a_baseline_of_other_measured_values(tmp_path: Path) -> None:
         evaluate(table, tmp_path / "e", baseline_file=same, overwrite_output_dir=True)
 
 
+def test_intervals_that_are_none(tmp_path: Path) -> None:
+    advice = "run_predict.py --calibration_file"
+    path = save(TABLE.assign(lower=0.0), tmp_path / "half.tsv")
+    expected = f"{path}: no column 'upper'; columns found: id, prediction, observed, lower; {advice} writes both ends"
+    assert refusal(path, tmp_path / "e").startswith(expected)
+    path = save(TABLE.assign(lower=[0.0, 1.5, 3.0, 2.0], upper=[2.0, 1.25, 5.0, 4.0]), tmp_path / "crossed.tsv")
+    expected = f"{path}, line 3: lower 1.5 is above upper 1.25: write intervals by {advice}"
+    assert refusal(path, tmp_path / "e") == expected
+    path = save(TABLE.assign(lower=[0.0, np.nan, 3.0, 2.0], upper=5.0), tmp_path / "missing.tsv")
+    assert refusal(path, tmp_path / "e") == f"{path}, line 3: lower is missing"
+    path = save(TABLE.assign(lower=0.0, upper=["5", "5", "high", "5"]), tmp_path / "text.tsv")
+    assert f"{path}, line 4: upper is 'high': allowed are numbers" in refusal(path, tmp_path / "e")
+    other = TABLE.assign(lower_leaf="a note", lower="low").drop(columns="observed")  # of no output here
+    two = other.assign(prediction_x=1.0, observed_x=[1.0, 2.0, 3.0, 4.0]).drop(columns="prediction")
+    assert "coverage" not in evaluate(save(two, tmp_path / "other.tsv"), tmp_path / "e")
+
+
+def test_replicates_that_give_no_ceiling(tmp_path: Path) -> None:
+    table = save(TABLE.assign(one=[1.0, 2.0, 3.0, 5.0], two=[1.0, 2.0, 4.0, 3.0], name="x"), tmp_path / "p.tsv")
+    folder = tmp_path / "e"
+    assert refusal(table, folder, replicate_file=table).startswith("--replicate_file is read for --replicate_columns: ")
+    expected = f"{table}: no column 'three'; columns found: id, prediction, observed, one, two, name; name them by"
+    assert refusal(table, folder, replicate_columns="one,three").startswith(expected)
+    assert refusal(table, folder, replicate_columns="one").startswith(
+        "--replicate_columns one: give two columns or more"
+    )
+    assert f"{table}, line 2: name is 'x'" in refusal(table, folder, replicate_columns="one,name")
+    missing, advice = tmp_path / "none.tsv", "cannot be read (No such file or directory): name a file"
+    message = refusal(table, folder, replicate_columns="one,two", replicate_file=missing)
+    assert message.startswith(f"--replicate_file {missing} {advice}")
+    message = refusal(table, folder, replicate_columns="one,two", replicate_file=tmp_path / "p.fa")
+    assert message.startswith(f"--replicate_file {tmp_path / 'p.fa'}: replicates are read from .tsv, .csv")
+    assert not folder.exists()
+
+
 def test_folders_that_are_no_challenge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny, out = make_challenge(tmp_path / "data" / "challenge"), tmp_path / "e"
     path = tmp_path / "p.json"

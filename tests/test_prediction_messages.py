@@ -1,6 +1,7 @@
 """What run_predict.py says of mistakes: the flag, the path, what to do; inputs are never replaced, links are kept."""
 
 import os
+import re
 import runpy
 from pathlib import Path
 
@@ -38,6 +39,11 @@ def table(tmp_path: Path) -> Path:
     return write_table(tmp_path / "in.tsv", id=["a", "b", "c"], sequence=["ACGTACGT", "CCGGTA", "TTTACG"])
 
 
+def calibration_rows(n: int) -> dict[str, list[float]]:
+    """Predictions of n rows beside measured values, with errors of 1, 2, ... n."""
+    return {"prediction": n * [0.5], "observed": [0.5 + row for row in range(1, n + 1)]}
+
+
 def predict(model: str, source: Path | str, output: Path | str, *more: str) -> None:
     """Runs the script as a user does."""
     main([f"--model_name_or_path={model}", f"--input_file={source}", f"--output_file={output}", *more])
@@ -67,6 +73,11 @@ def test_no_input_is_replaced(model: str, table: Path, tmp_path: Path) -> None:
     message = refusal(model, table, keys, f"--keys_file={keys}", "--overwrite")
     assert message.startswith(f"--output_file {keys} is the --keys_file itself")
     assert keys.read_text() == '{"1": 0.0}'
+    rows = calibration_rows(20)
+    calibration = write_table(tmp_path / "calibration.tsv", **rows)
+    message = refusal(model, table, calibration, f"--calibration_file={calibration}", "--overwrite")
+    assert message.startswith(f"--output_file {calibration} is the --calibration_file itself")
+    assert len(calibration.read_text().splitlines()) == 21
     assert table.read_bytes() == before
 
 
@@ -125,6 +136,33 @@ def test_files_that_cannot_be_read(model: str, table: Path, tmp_path: Path) -> N
     for name in ("-", "/dev/stdin", tmp_path / "pipe.tsv"):
         assert refusal(model, name, output) == f"--input_file {name}: {advice}"
         assert refusal(model, table, output, f"--keys_file={name}") == f"--keys_file {name}: {advice}"
+
+
+def test_calibration_files_that_give_no_intervals(model: str, table: Path, tmp_path: Path) -> None:
+    output, path = tmp_path / "p.tsv", tmp_path / "calibration.tsv"
+    asked = f"--calibration_file={path}"
+    expected = "--interval_coverage needs errors to learn from: give --calibration_file (see its help)"
+    assert refusal(model, table, output, "--interval_coverage=0.9") == expected
+    advice = "cannot be read (No such file or directory): name a file that is there and may be read"
+    assert refusal(model, table, output, asked) == f"--calibration_file {path} {advice}"
+    write_table(path, **calibration_rows(8))
+    expected = (
+        "--interval_coverage 0.9 needs 9 rows or more with a measured value of .*, but --calibration_file has 8: give"
+    )
+    assert re.match(expected, refusal(model, table, output, asked))
+    for coverage in ("0", "1", "90", "nan"):
+        message = refusal(model, table, output, asked, f"--interval_coverage={coverage}")
+        assert message == f"--interval_coverage {coverage}: allowed is above 0 and below 1, such as 0.9"
+    write_table(path, sequence=["ACGT"], prediction=[1.0])
+    message = refusal(model, table, output, asked)
+    assert message.startswith(
+        f"{path}: no column 'observed'; columns found: sequence, prediction; write it by run_pred"
+    )
+    write_table(path, **calibration_rows(20))
+    for name in ("p.json", "p.txt"):
+        message = refusal(model, table, tmp_path / name, asked)
+        assert message.startswith(f"--calibration_file: {tmp_path / name} has no place for intervals: write .tsv")
+    assert not list(tmp_path.glob("*p.*"))
 
 
 @pytest.mark.parametrize(("name", "text"), [("in.tsv", "id\tsequence\n"), ("in.csv", "id,sequence\n")])

@@ -49,6 +49,18 @@ def test_several_outputs_have_columns_of_their_own() -> None:
     assert list(row.items())[2:] == [*expected.items(), ("observed_x", 5.0), ("observed_y", 6.0)]
 
 
+def test_intervals_stand_beside_the_mean() -> None:
+    ids = sequences = pa.array(["A", "C"])
+    table = prediction_table(ids, sequences, np.array([[1.0], [2.0]]), VALUES, ["x"], lambda mean: (mean - 1, mean + 2))
+    assert table.column_names == ["id", "sequence", "prediction", "lower", "upper", "checkpoint_sd", "observed"]
+    assert table["lower"].to_pylist() == pytest.approx([2.0, 10.034567832946777])
+    assert table["upper"].to_pylist() == pytest.approx([5.0, 13.034567832946777])
+    two = prediction_table(ids, sequences, None, np.ones((2, 1, 2)), ["x", "y"], lambda mean: (mean - 1, mean + [1, 3]))
+    assert {name: two[name][0].as_py() for name in two.column_names[2:]} == {
+        "prediction_x": 1, "prediction_y": 1, "lower_x": 0, "lower_y": 0, "upper_x": 2, "upper_y": 4
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["p.tsv", "p.tsv.gz", "p.csv", "p.csv.bz2", "p.tsv.zst", "p.parquet"])
 def test_tables_are_read_back(name: str, tmp_path: Path) -> None:
     path = tmp_path / "new" / name
@@ -130,6 +142,10 @@ def test_refusals(tmp_path: Path) -> None:
     for name in ("p.txt", "p.json"):
         with pytest.raises(ValueError, match=r"has place for one output, not for x, y: write \.tsv"):
             check_output(tmp_path / name, ["x", "y"], False)
+        with pytest.raises(
+            ValueError, match=rf"^--calibration_file: .*{name} has no place for intervals: write \.tsv, "
+        ):
+            check_output(tmp_path / name, ["x"], False, inputs={"--calibration_file": "c.tsv"})
     with pytest.raises(ValueError, match="--keys_file: only a .json output has keys"):
         check_output(tmp_path / "p.tsv", ["x"], False, [1])
     with pytest.raises(ValueError, match="is a folder: name a file in it"):

@@ -24,11 +24,11 @@ RECIPES = sorted(ROOT.glob("recipes/*/*.yaml"))
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("*/README.md"))]
 # Arrows only go down: a module may import those of a lower level.
 LEVELS = {
-    0: "arguments card checksums command_line downloads heads kernels lines metrics plotting prediction_writers predictions "
-    "progress run_folder sequences splits targets",
+    0: "arguments card checksums command_line devices downloads heads intervals kernels lines metrics plotting "
+    "prediction_writers predictions progress replicates run_folder sequences splits targets",
     1: "challenge flanks masking models near_duplicates tables training",
     2: "ensembles masked_metrics prediction_inputs prediction_tables rows",
-    3: "clusters inference shards tokens",
+    3: "clusters comparisons inference shards tokens",
     4: "batches grouping",
     5: "data streamed_rows",
     6: "streaming",

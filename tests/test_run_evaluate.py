@@ -129,6 +129,56 @@ def test_several_outputs_with_missing_values(folder: Path, tmp_path: Path, capsy
     ]  # fmt: skip
 
 
+def test_coverage_and_width_of_intervals(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--output_dir", str(folder), "--overwrite_output_dir"]
+    half_width = np.where(np.arange(40) % 4 == 0, 0.0, 20.0)  # none of the 10 narrow ones holds its value
+    table = TABLE.assign(lower=TABLE["prediction"] - half_width, upper=TABLE["prediction"] + half_width)
+    path = save(table, tmp_path / "p.tsv")
+    plain = save(TABLE, tmp_path / "plain.tsv")
+    metrics = main(["--predictions_file", path, "--baseline_file", plain, *flags])
+    assert metrics == json.loads((folder / "metrics.json").read_text())
+    assert (metrics["coverage"], metrics["interval_width"]) == (0.75, pytest.approx(30))
+    assert "coverage" not in metrics["baseline"]
+    header, model, baseline = capsys.readouterr().out.splitlines()
+    assert header.split() == ["n", "r", "rho", "rmse", "coverage", "width"]
+    assert model.split()[-2:] == ["0.750", "30"]
+    assert len(baseline.split()) == 5
+    metrics = main(["--predictions_file", plain, "--baseline_file", path, *flags])
+    assert (metrics["baseline"]["coverage"], "coverage" in metrics) == (0.75, False)
+    two = pd.DataFrame({"id": TABLE["id"]})
+    for name in ("leaf", "root"):
+        own = {"prediction": 1.0, "observed": TABLE["observed"], "lower": table["lower"], "upper": table["upper"]}
+        two = two.assign(**{f"{column}_{name}": values for column, values in own.items()})
+    two.loc[two.index % 4 == 0, "observed_root"] = np.nan
+    metrics = main(["--predictions_file", save(two, tmp_path / "two.tsv"), *flags])
+    found = {name: (metrics[f"coverage{name}"], metrics[f"interval_width{name}"]) for name in ("_leaf", "_root", "")}
+    assert found == {
+        "_leaf": (0.75, pytest.approx(30)),
+        "_root": (1, pytest.approx(40)),
+        "": (0.875, pytest.approx(35)),
+    }
+
+
+def test_noise_ceiling(predictions: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--predictions_file", predictions, "--output_dir", str(folder), "--overwrite_output_dir"]
+    random = np.random.default_rng(1)
+    replicates = pd.DataFrame({name: TABLE["observed"] + random.normal(0, 1, 40) for name in ("one", "two")})
+    replicates.loc[3, "two"] = np.nan
+    r = replicates.corr().loc["one", "two"]
+    path = save(replicates, tmp_path / "replicates.csv")
+    metrics = main([*flags, "--replicate_file", path, "--replicate_columns", "one, two"])
+    assert metrics == json.loads((folder / "metrics.json").read_text())
+    assert metrics["replicate_pearsonr"] == pytest.approx(r)
+    assert metrics["noise_ceiling"] == pytest.approx((2 * r / (1 + r)) ** 0.5)
+    assert (metrics["n_replicates"], metrics["n_replicate_rows"], metrics["n"]) == (2, 39, 40)
+    line = capsys.readouterr().out.splitlines()[-1]
+    ceiling = f"no model can beat r = {metrics['noise_ceiling']:.3f} on the mean of these 2 replicates"
+    assert line == f"{ceiling} (their mean r is {r:.3f} in 39 rows)"
+    beside = save(pd.concat([TABLE, replicates], axis=1), tmp_path / "beside.tsv")
+    main([*flags[2:], "--predictions_file", beside, "--replicate_columns", "one,two"])
+    assert capsys.readouterr().out.splitlines()[-1] == line
+
+
 def test_one_named_output(folder: Path, tmp_path: Path) -> None:
     table = TABLE.rename(columns={"prediction": "prediction_leaf", "observed": "observed_leaf"})
     metrics = main(["--predictions_file", save(table, tmp_path / "p.tsv"), "--output_dir", str(folder)])

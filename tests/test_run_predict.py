@@ -101,6 +101,37 @@ def test_run_evaluate_reads_the_tables(name: str, runs: Path, table: Path, tmp_p
     assert list(found) == columns.split()
 
 
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv.gz", "p.parquet"])
+def test_intervals_hold_what_they_promise(name: str, runs: Path, table: Path, tmp_path: Path) -> None:
+    more = ["--label_column=strength", f"--calibration_file={runs / 'a' / 'validation_predictions.tsv'}"]
+    found = predict(runs / "a", table, tmp_path / name, *more)
+    assert list(found) == ["id", "sequence", "prediction", "lower", "upper", "observed"]
+    held_out = pd.read_csv(runs / "a" / "validation_predictions.tsv", sep="\t")
+    half_width = np.sort((held_out["prediction"] - held_out["observed"]).abs())[18]  # rank ceil(21 * 0.9) of 20
+    for end, sign in (("lower", -1), ("upper", 1)):
+        assert found[end].to_numpy() == pytest.approx(found["prediction"].to_numpy() + sign * half_width, abs=1e-5)
+    output = ["--output_dir", str(tmp_path / "evaluation")]
+    metrics = run_evaluate.main(["--predictions_file", str(tmp_path / name), *output])
+    assert metrics["coverage"] == ((found["observed"] - found["prediction"]).abs() <= half_width).mean()
+    assert metrics["interval_width"] == pytest.approx(2 * half_width, rel=1e-5)
+
+
+def test_intervals_of_several_outputs_and_models(runs: Path, table: Path, tmp_path: Path) -> None:
+    both = f"{runs / 'a'},{runs / 'b'}"
+    predict(both, table, tmp_path / "held_out.tsv", "--label_column=strength")  # calibrates the mean of the two
+    more = [f"--calibration_file={tmp_path / 'held_out.tsv'}", "--interval_coverage=0.5", "--label_column=strength"]
+    found = predict(both, table, tmp_path / "both.tsv", *more)
+    inside = found["observed"].between(found["lower"] - 1e-5, found["upper"] + 1e-5)
+    assert inside.sum() == 26  # rank ceil(51 * 0.5) of these very rows
+    own = runs / "two" / "validation_predictions.tsv"
+    found = predict(runs / "two", table, tmp_path / "two.tsv", f"--calibration_file={own}")
+    columns = ("prediction", "lower", "upper")
+    assert list(found)[2:] == [f"{column}_{name}" for column in columns for name in ("strength", "decay")]
+    widths = [np.unique((found[f"upper_{name}"] - found[f"lower_{name}"]).round(3)) for name in ("strength", "decay")]
+    assert [len(width) for width in widths] == [1, 1]
+    assert widths[0] != widths[1]
+
+
 def test_challenge_files(runs: Path, table: Path, tmp_path: Path) -> None:
     expected = predict(runs / "a", table, tmp_path / "p.tsv")["prediction"].to_numpy()
     challenge = tmp_path / "test_sequences.txt"
