@@ -137,14 +137,14 @@ class KmerConvStage(nn.Module):
     def __init__(self, width: int, wanted: int, config: KmerConvConfig) -> None:
         super().__init__()
         kernel, blocks = config.kernel_size, range(config.num_blocks)
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in blocks)
+        self.norm = nn.ModuleList(nn.BatchNorm1d(width) for _ in blocks)
         self.blocks = nn.ModuleList(_convolution(width, width, kernel) for _ in blocks)
-        self.widen, self.norm = _convolution(width, wanted, kernel), nn.BatchNorm1d(wanted)
+        self.widen, self.widen_norm = _convolution(width, wanted, kernel), nn.BatchNorm1d(wanted)
 
     def forward(self, values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        for norm, block in zip(self.norms, self.blocks, strict=True):
+        for norm, block in zip(self.norm, self.blocks, strict=True):
             values = values + block(_inside(nn.functional.silu(norm(values)), mask))
-        values = _inside(nn.functional.silu(self.norm(self.widen(_inside(values, mask)))), mask)
+        values = _inside(nn.functional.silu(self.widen_norm(self.widen(_inside(values, mask)))), mask)
         return _pairs(values), None if mask is None else _pairs(mask)
 
 

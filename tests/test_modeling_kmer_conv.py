@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_runs import flags, planted_table, random_dna
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, pipeline
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    Trainer,
+    TrainingArguments,
+    pipeline,
+)
 
 import run_finetune_regression
 import run_predict
@@ -175,3 +181,12 @@ def test_pretrained_fine_tuned_predicted_and_loaded_elsewhere(tmp_path: Path) ->
     predict = pipeline("text-classification", model=str(tmp_path / "model"), trust_remote_code=True)
     for _, sequence, prediction in rows[:5]:
         assert predict(sequence, function_to_apply="none")[0]["score"] == pytest.approx(float(prediction), abs=1e-4)
+
+
+def test_biases_and_norms_do_not_decay(tmp_path: Path) -> None:
+    """The Trainer knows norms by their names."""
+    model = build(KmerTokenizer(3))
+    decays = set(Trainer(model, TrainingArguments(tmp_path, use_cpu=True)).get_decay_parameter_names(model))
+    norms = {name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm1d)}
+    every = {name for name, _ in model.named_parameters()}
+    assert decays == {name for name in every if "bias" not in name and name.rpartition(".")[0] not in norms}

@@ -1,10 +1,10 @@
-"""The recipes of the two challenge systems and of DNABERT say what their write-ups and programs say."""
+"""The recipes of the two challenge systems and of DNABERT say what their write-ups and programs say; sizes of the best."""
 
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, BertForMaskedLM, Trainer
+from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertForMaskedLM, Trainer
 
 from kmerbert import models
 from kmerbert.arguments import PretrainingDataArguments, RegressionDataArguments, RegressionModelArguments
@@ -116,6 +116,22 @@ def test_sysu_finetuning(tmp_path: Path) -> None:
     plateau = {"mode": "max", "factor": 0.5, "patience": 2, "threshold": 1e-4, "min_lr": 1e-7}
     has(training, lr_scheduler_type="reduce_lr_on_plateau", lr_scheduler_kwargs=plateau)
     has(read("sysu/finetune_regression.yaml", tmp_path, "--loss", "smooth_l1")[2], loss="smooth_l1")
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("finetune_regression", 1.13), ("finetune_regression_full", 4.70), ("pretrain_mlm", 1.37)]
+)
+def test_best(name: str, millions: float, tmp_path: Path) -> None:
+    model, data, training = read(f"best/{name}.yaml", tmp_path)
+    tokenizer = models.load_tokenizer(KmerTokenizer, model)
+    kind = AutoModelForMaskedLM if "pretrain" in name else AutoModelForSequenceClassification
+    network = models.load_model(kind, model, models.load_config(model, tokenizer, num_labels=1))
+    assert round(network.num_parameters() / 1e6, 2) == millions
+    assert network.config.both_strands
+    if name == "finetune_regression_full":
+        n_rows = ALL_ROWS - data.validation_rows
+        assert n_rows == 6_639_258
+        assert round(-(-n_rows // (4 * training.per_device_train_batch_size)) * training.num_train_epochs, -3) == 65_000
 
 
 @pytest.mark.parametrize("recipe", ["sysu/pretrain_mlm.yaml", "sysu/finetune_regression.yaml"])
