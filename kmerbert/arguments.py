@@ -16,7 +16,9 @@ class ModelArguments:
 
     model_name_or_path: str | None = HfArg(default=None, help="Checkpoint (folder or Hub name). Default: from scratch.")
     model_revision: str = HfArg(default="main", help="Branch, tag or commit of a checkpoint on the Hub.")
-    model_type: str = HfArg(default="bert", help="Architecture when training from scratch: bert, modernbert, ...")
+    model_type: str = HfArg(
+        default="bert", help="Architecture when training from scratch: bert, modernbert, kmer_conv, ..."
+    )
     config_overrides: str | None = HfArg(default=None, help="Its settings, e.g. hidden_size=128,num_hidden_layers=4.")
     k: int | None = HfArg(default=None, help="Bases per k-mer, 1 to 8. Default: the checkpoint's, else 6.")
     stride: int | None = HfArg(default=None, help="Bases from k-mer to k-mer. Default: the checkpoint's, else 1.")
