@@ -35,17 +35,15 @@ class KmerConvConfig(PretrainedConfig):
         kernel_size, stem_kernel_size: positions that a convolution sees, odd numbers.
         head_size: channels whose means over the positions go to the head, and units of the head.
         hidden_dropout_prob: of the head.
+        sub_kmers: whether a k-mer's numbers are the sum of its own and those of the shorter k-mers in its middle.
         both_strands: trained on a random strand of each sequence, the network answers with the mean over both.
-
-    Raises:
-        ValueError: k-mers have a distance, or letters of which one has no complement among the others.
     """
 
     model_type = "kmer_conv"
     defaults: ClassVar = {
         "vocab_size": 4101, "pad_token_id": 0, "kmer_k": 6, "kmer_stride": 1, "kmer_alphabet": "ATCG", "embedding_size": 64,
         "hidden_size": 128, "num_stages": 4, "num_blocks": 1, "kernel_size": 9, "stem_kernel_size": 11, "head_size": 256,
-        "hidden_dropout_prob": 0.1, "both_strands": True,
+        "hidden_dropout_prob": 0.1, "both_strands": True, "sub_kmers": True,
     }  # fmt: skip
 
     def __init__(self, **settings: Any) -> None:
@@ -94,7 +92,7 @@ def _convolution(width: int, wanted: int, kernel: int) -> nn.Conv1d:
 
 
 def _inside(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Sets (rows, channels, positions) to zero where the mask (rows, 1, positions) is, so that padding has no effect."""
+    """Sets (rows, channels, positions) to zero where the mask (rows, 1, positions) is; padding so has no effect."""
     return values if mask is None else values * mask.to(values.dtype)
 
 
@@ -113,7 +111,7 @@ class KmerEmbedding(nn.Module):
     def __init__(self, config: KmerConvConfig) -> None:
         super().__init__()
         self.n_letters, self.k = len(config.kmer_alphabet), config.kmer_k
-        sizes = [self.n_letters**length for length in range(1, self.k + 1)]
+        sizes = [self.n_letters**length for length in range(1 if config.sub_kmers else self.k, self.k + 1)]
         if config.vocab_size != N_SPECIAL + sizes[-1]:
             raise ValueError(
                 f"vocab_size {config.vocab_size}: k = {self.k} over {config.kmer_alphabet} has {N_SPECIAL + sizes[-1]} ids"
@@ -157,7 +155,7 @@ class KmerConvPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.kmer_k**-0.5)  # k of them are added
+            nn.init.normal_(module.weight, std=self.config.kmer_k**-0.5 if self.config.sub_kmers else 1)  # k are added
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()  # torch's own
 
@@ -172,6 +170,8 @@ class KmerConvModel(KmerConvPreTrainedModel):
         super().__init__(config)
         if config.kmer_stride != 1:
             raise ValueError(f"stride {config.kmer_stride}: {config.model_type} reads k-mers of stride 1")
+        if config.kernel_size % 2 == 0 or config.stem_kernel_size % 2 == 0:
+            raise ValueError("kernel_size and stem_kernel_size: allowed are odd numbers")
         widths = config.widths
         self.embedding = KmerEmbedding(config)
         self.stem = _convolution(widths[0], widths[0], config.stem_kernel_size)

@@ -76,6 +76,9 @@ CONTENDERS = {
     "best": Contender("recipes/best", (BEST,)),
     "pretrained": Contender("recipes/best, pretrained", (f"{BEST} --model_name_or_path {{pretrained}}",)),
     "one_strand": Contender("one strand, forward", (f"{BEST} --config_overrides both_strands=false",)),
+    "no_sub_kmers": Contender(
+        "6-mers without the shorter ones in them", (f"{BEST} --config_overrides sub_kmers=false",)
+    ),
     "bases": Contender("single bases instead of 6-mers", (f"{BEST} --k 1",)),
     "3mers": Contender("3-mers instead of 6-mers", (f"{BEST} --k 3",)),
     "smooth_l1": Contender("smooth L1 instead of squared error", (f"{BEST} --loss smooth_l1",)),

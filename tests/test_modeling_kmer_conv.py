@@ -70,11 +70,13 @@ def test_an_alphabet_without_complements_is_refused() -> None:
         reverse_complement_ids(torch.tensor([[2, 5, 3]]), None, 1, "ACT")
 
 
-def test_stride_and_vocabulary_are_checked() -> None:
+def test_settings_are_checked() -> None:
     with pytest.raises(ValueError, match="stride 2: kmer_conv reads k-mers of stride 1"):
         KmerConvModel(KmerConvConfig(kmer_stride=2))
     with pytest.raises(ValueError, match="vocab_size 4101: k = 3 over ATCG has 69 ids"):
         KmerConvModel(KmerConvConfig(kmer_k=3))
+    with pytest.raises(ValueError, match="kernel_size and stem_kernel_size: allowed are odd numbers"):
+        KmerConvModel(KmerConvConfig(kernel_size=8))
 
 
 def test_both_strands_are_answered_alike() -> None:
@@ -132,6 +134,8 @@ def test_a_kmer_is_the_sum_of_what_is_in_its_middle() -> None:
     t, c, g = (index[letter] for letter in "TCG")
     assert torch.allclose(found[5], one[c] + two[4 * t + c] + three[16 * t + 4 * c + g])
     assert torch.allclose(found[6], one[0] + two[0] + three[0])
+    plain = KmerEmbedding(KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=3, sub_kmers=False))
+    assert torch.equal(plain(ids)[0, 5:], plain.parts[0].weight[ids[0, 5:] - 5])
 
 
 def test_masked_tokens_are_scored_as_all_are() -> None:
