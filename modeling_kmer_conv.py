@@ -20,6 +20,7 @@ from transformers import (
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
 N_SPECIAL = 5  # ids below are no k-mers
+OUTSIDE = 1e4  # taken off padding, so that it is no maximum; below what float16 holds
 COMPLEMENTS = dict(zip("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN", strict=True))
 
 
@@ -33,8 +34,7 @@ class KmerConvConfig(PretrainedConfig):
         num_stages: each halves the number of positions.
         num_blocks: residual convolutions in each stage.
         kernel_size, stem_kernel_size: positions that a convolution sees, odd numbers.
-        head_size: channels whose means over the positions go to the head, and units of the head.
-        hidden_dropout_prob: of the head.
+        head_size, hidden_dropout_prob: channels whose means over the positions go to the head, and units in it; its dropout.
         sub_kmers: whether a k-mer's numbers are the sum of its own and those of the shorter k-mers in its middle.
         both_strands: trained on a random strand of each sequence, the network answers with the mean over both.
     """
@@ -96,16 +96,18 @@ def _inside(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
     return values if mask is None else values * mask.to(values.dtype)
 
 
-def _pairs(values: torch.Tensor) -> torch.Tensor:
-    """The maximum of each two positions; a last one that is alone is put beside a zero, as it is where padding follows."""
-    return nn.functional.max_pool1d(nn.functional.pad(values, (0, values.shape[2] % 2)), 2)
+def _pairs(values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """The maximum of each two positions inside, and its mask. A last position that is alone stays as it is."""
+    if mask is None:
+        return nn.functional.max_pool1d(values, 2, ceil_mode=True), None
+    values = nn.functional.max_pool1d(values + (mask.to(values.dtype) - 1) * OUTSIDE, 2, ceil_mode=True)
+    mask = nn.functional.max_pool1d(mask, 2, ceil_mode=True)
+    return _inside(values, mask), mask
 
 
 class KmerEmbedding(nn.Module):
-    """Numbers that stand for a k-mer: the sum of those of the 1-mer, 2-mer, ... and k-mer in its middle.
-
-    A k-mer that is rare in training so borrows from the shorter ones that it is made of. Special tokens, and with them
-    [UNK], are zeros.
+    """Numbers that stand for a k-mer: the sum of those of the 1-mer, 2-mer, ... and k-mer in its middle, from which a k-mer
+    that is rare in training so borrows. Special tokens, and with them [UNK], are zeros.
     """
 
     def __init__(self, config: KmerConvConfig) -> None:
@@ -142,8 +144,7 @@ class KmerConvStage(nn.Module):
     def forward(self, values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         for norm, block in zip(self.norm, self.blocks, strict=True):
             values = values + block(_inside(nn.functional.silu(norm(values)), mask))
-        values = _inside(nn.functional.silu(self.widen_norm(self.widen(_inside(values, mask)))), mask)
-        return _pairs(values), None if mask is None else _pairs(mask)
+        return _pairs(nn.functional.silu(self.widen_norm(self.widen(_inside(values, mask)))), mask)
 
 
 class KmerConvPreTrainedModel(PreTrainedModel):
@@ -269,8 +270,7 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
         """Scores the tokens at each place.
 
         Args:
-            input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1.
-            token_type_ids: ignored.
+            input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1. Types of tokens are ignored.
             labels: int64 (rows, tokens), -100 where nothing is to be guessed; not together with `masked`.
             masked: int64 (masked tokens,), places in the flattened (rows, tokens); only these are then scored.
 
