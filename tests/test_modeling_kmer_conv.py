@@ -25,6 +25,7 @@ from modeling_kmer_conv import (
     KmerConvForSequenceClassification,
     KmerConvModel,
     KmerEmbedding,
+    _pairs,
     reverse_complement_ids,
 )
 from tokenization_kmer import KmerTokenizer
@@ -136,6 +137,18 @@ def test_a_kmer_is_the_sum_of_what_is_in_its_middle() -> None:
     assert torch.allclose(found[6], one[0] + two[0] + three[0])
     plain = KmerEmbedding(KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=3, sub_kmers=False))
     assert torch.equal(plain(ids)[0, 5:], plain.parts[0].weight[ids[0, 5:] - 5])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_maxima_of_pairs_by_hand(dtype: torch.dtype) -> None:
+    """Padding is never the larger one, not even beside what is negative."""
+    values = torch.tensor([[[-0.25, -0.125, -0.5, 3.0]]], dtype=dtype)
+    assert _pairs(values, None)[0].tolist() == [[[-0.125, 3.0]]]
+    assert _pairs(values[..., :3], None)[0].tolist() == [[[-0.125, -0.5]]]
+    found, mask = _pairs(values, torch.tensor([[[1.0, 1.0, 1.0, 0.0]]]))
+    assert (found.tolist(), mask.tolist()) == ([[[-0.125, -0.5]]], [[[1.0, 1.0]]])
+    found, mask = _pairs(values, torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]))
+    assert (found.tolist(), mask.tolist()) == ([[[-0.25, 0.0]]], [[[1.0, 0.0]]])
 
 
 def test_masked_tokens_are_scored_as_all_are() -> None:
