@@ -5,8 +5,7 @@ rows `validation` and for `--test_file`: Pearson's r and Spearman's rho, mean an
 one) over the seeds, and of the mean of the seeds' predictions. Contenders:
 
 - ridge regression on k-mer counts (`kmer_ridge.py`) and a convolutional network of LegNet's design (`legnet.py`);
-- the BERTs of the two challenge systems, at the reduced size of recipes/README.md (without their pretraining), and a
-  small ModernBERT;
+- the BERTs of the two challenge systems, at the reduced size of recipes/README.md and without their pretraining;
 - `best`, the recipe of recipes/best, and `pretrained`, the same from a `--pretrained_model`;
 - `best` with one thing changed, a row for each: what it is made of, and what was tried.
 
@@ -21,6 +20,7 @@ stopped and seeds can be added.
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -55,7 +55,7 @@ BATCH_64 = "--per_device_train_batch_size 64 --learning_rate 7.5e-4"
 
 
 class Contender(NamedTuple):
-    """A way to train: what the table calls it, and its commands, of which the last one predicts."""
+    """A way to train: what the table calls it, and its commands, which write the predictions of both sets of rows."""
 
     title: str
     commands: tuple[str, ...]
@@ -120,7 +120,7 @@ def describe(name: str, folder: Path, seeds: Sequence[int]) -> list[str]:
     runs = [folder / name / f"seed{seed}" for seed in seeds]
     cells, together = [], []
     for file in FILES.values():
-        tables = [pd.read_csv(run / file, sep="\t", float_precision="round_trip") for run in runs]
+        tables = [pd.read_csv(run / file, sep="\t") for run in runs]
         scores = np.array(score(tables))
         spread = scores.std(axis=0, ddof=1) if len(runs) > 1 else [np.nan] * 2
         cells += [
@@ -151,11 +151,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time, which share the cores (default: 1).")
     parser.add_argument("--output_dir", required=True, help="Folder for all runs; what it holds is not run again.")
     args = parser.parse_args(argv)
-    names, seeds, folder = (
-        args.contenders.split(","),
-        [int(seed) for seed in args.seeds.split(",")],
-        Path(args.output_dir),
-    )
+    if not re.fullmatch(r"\d+(,\d+)*", args.seeds) or args.jobs < 1:
+        parser.error(
+            f"--seeds {args.seeds}, --jobs {args.jobs}: allowed are whole numbers such as 0,1,2, and 1 or more"
+        )
+    names, folder = args.contenders.split(","), Path(args.output_dir)
+    seeds = [int(seed) for seed in args.seeds.split(",")]
     for name in names:
         if name not in CONTENDERS:
             parser.error(f"--contenders {name}: allowed are {', '.join(CONTENDERS)}")

@@ -1,9 +1,9 @@
-"""A convolutional network of LegNet's design on one-hot DNA: the baseline that won the challenge, trained as it was there.
+"""A convolutional network on one-hot DNA, of the design that won the challenge: the baseline of the convolutional networks.
 
 A stem, four stages and a head, about 1.3 million weights. A stage is an inverted bottleneck (1-wide convolution to four
 times the width, 9-wide depthwise convolution, squeeze and excitation, back) whose output is put beside its input, a 9-wide
 convolution and a maximum over pairs of positions. AdamW with a one-cycle schedule, squared error, forward strand, the last
-epoch. Design: Penzar et al. 2023, doi:10.1093/bioinformatics/btad457, with the widths that its authors took for regulatory
+epoch; not the winner's soft bins and both strands. Design: Penzar et al. 2023, doi:10.1093/bioinformatics/btad457, with the widths that its authors took for regulatory
 DNA of human cells; written anew here. It knows nothing of k-mers and nothing of this project's scripts.
 
 Reads a table whose rows `train` are fitted and whose rows `validation` are predicted (`--split_column`), and predicts the
@@ -121,7 +121,7 @@ def predict(network: nn.Sequential, rows: torch.Tensor) -> np.ndarray:
 
 
 def read_table(path: str, args: argparse.Namespace) -> pd.DataFrame:
-    """Reads a table; its columns `sequence` and `observed` are what the command line names.
+    """Reads a table; its columns `sequence`, in upper case, and `observed`, float64, are what the command line names.
 
     Raises:
         ValueError: a column is missing, or a measured value is no finite number.
@@ -131,14 +131,17 @@ def read_table(path: str, args: argparse.Namespace) -> pd.DataFrame:
     is_bare = len(first) == 2 and isinstance(first[1], (float, np.floating, int, np.integer))
     names = {"names": [args.sequence_column, args.label_column]} if is_bare else {}
     table = pd.read_csv(path, **names, **options)
-    for name in filter(None, (args.sequence_column, args.label_column, args.split_column * (path == args.train_file))):
+    needed = [args.sequence_column, args.label_column]
+    if args.split_column and path == args.train_file:
+        needed.append(args.split_column)
+    for name in needed:
         if name not in table:
             raise ValueError(f"{path}: no column {name!r}; columns found: {', '.join(table)}")
     values = pd.to_numeric(table[args.label_column], errors="coerce").to_numpy(np.float64)
     for row in np.flatnonzero(~np.isfinite(values))[:1]:
         found = table[args.label_column][row]
         raise ValueError(f"{path}, line {row + 2 - is_bare}: {args.label_column} is {found!r}: allowed are numbers")
-    return table.rename(columns={args.sequence_column: "sequence"}).assign(observed=values)
+    return table.assign(sequence=table[args.sequence_column].str.upper(), observed=values)
 
 
 def write_predictions(path: Path, table: pd.DataFrame, predictions: np.ndarray) -> None:

@@ -29,9 +29,9 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_encoding_by_hand() -> None:
-    rows = legnet.encode(["acgT", "CN"], 3)  # lower case is not DNA to it
+    rows = legnet.encode(["ACGT", "CN"], 3)
     assert rows.dtype == torch.int8
-    assert rows[0].tolist() == [[0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert rows[0].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert rows[1].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
 
 
@@ -77,7 +77,9 @@ def test_what_the_baseline_refuses(
 def test_a_file_without_header(tmp_path: Path) -> None:
     sequences, values = planted(np.random.default_rng(0), 20, 32)
     bare = tmp_path / "bare.tsv"
-    bare.write_text("".join(f"{sequence}\t{value:.3f}\n" for sequence, value in zip(sequences, values, strict=True)))
+    bare.write_text(
+        "".join(f"{sequence.lower()}\t{value:.3f}\n" for sequence, value in zip(sequences, values, strict=True))
+    )
     legnet.main(f"--train_file {bare} --test_file {bare} --epochs 1 --output_dir {tmp_path / 'out'}".split())
     found = pd.read_csv(tmp_path / "out/test_predictions.tsv", sep="\t")
     assert found["sequence"].tolist() == sequences
@@ -126,3 +128,10 @@ def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture, contende
     with pytest.raises(SystemExit):
         accuracy.main([*flags, "--output_dir", str(tmp_path)])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flag", ["--seeds=a", "--seeds=1,", "--jobs=0"])
+def test_seeds_and_jobs_are_numbers(tmp_path: Path, capsys: pytest.CaptureFixture, flag: str) -> None:
+    with pytest.raises(SystemExit):
+        accuracy.main(["--train_file", "a.tsv", "--test_file", "a.tsv", flag, "--output_dir", str(tmp_path)])
+    assert "allowed are whole numbers such as 0,1,2, and 1 or more" in capsys.readouterr().err
