@@ -53,7 +53,7 @@ def output_names(config: PretrainedConfig) -> list[str]:
 
 
 def check_strands(tokenizer: Any, names: Sequence[str], models: Sequence[PreTrainedModel]) -> None:
-    """Warns of models that may not know the reverse complement of what they read.
+    """Warns of models that may not know the reverse complement of what they read, or read it without being asked.
 
     Raises:
         ValueError: for k-mers over letters without a complement.
@@ -61,7 +61,9 @@ def check_strands(tokenizer: Any, names: Sequence[str], models: Sequence[PreTrai
     if set(tokenizer.alphabet) - {"N"} != set("ACGT"):
         raise ValueError(f"--reverse_complement: k-mers over {tokenizer.alphabet} have none: allowed is ACGT or ACGTN")
     for name, model in zip(names, models, strict=True):
-        if not getattr(model.config, "trained_on_both_strands", False):
+        if getattr(model.config, "both_strands", False):
+            logger.warning("--reverse_complement: %s reads both strands anyway; this only takes twice as long", name)
+        elif not getattr(model.config, "trained_on_both_strands", False):
             logger.warning(
                 "--reverse_complement: %s does not say that it was trained on both strands. The average is right only for a "
                 "measurement without direction; a promoter in a plasmid has one",

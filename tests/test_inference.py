@@ -146,6 +146,8 @@ def test_reverse_complement_of_what_the_model_reads(make: MakeModel, caplog: pyt
     caplog.clear()
     load(make("both", trained_on_both_strands=True), reverse_complement=True)
     assert not caplog.text
+    load(make("itself", both_strands=True), reverse_complement=True)
+    assert "reads both strands anyway; this only takes twice as long" in caplog.text
     with pytest.raises(ValueError, match="--reverse_complement: k-mers over ACG have none: allowed is ACGT or ACGTN"):
         load(make("letters", alphabet="ACG"), reverse_complement=True)
     load(make("with_n", alphabet="ATCGN"), reverse_complement=True)
