@@ -21,6 +21,7 @@ import argparse
 import os
 import platform
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -86,23 +87,32 @@ CONTENDERS = {
 }
 
 
-def run_contender(name: str, seed: int, places: dict[str, str], folder: Path, threads: int) -> None:
-    """Runs the commands of a contender for a seed, and notes its seconds; what they print goes into a log beside.
+def run_contender(
+    name: str, seed: int, places: dict[str, str], folder: Path, threads: int, flags: Sequence[str]
+) -> None:
+    """Runs the commands of a contender for a seed, and notes them and their seconds; what they print goes into a log beside.
 
     Raises:
-        ValueError: a command failed.
+        ValueError: a command failed, or the folder has a run of other commands.
     """
     out = folder / name / f"seed{seed}"
+    commands = [
+        [word.format(**places, out=out, seed=seed) for word in command.split()] + list(flags) * command.startswith(BEST)
+        for command in CONTENDERS[name].commands
+    ]
+    record = "".join(f"{shlex.join(command)}\n" for command in commands)
     if (out / "seconds.txt").exists():
+        if (out / "commands.txt").read_text(encoding="utf-8") != record:
+            raise ValueError(f"{out} was made by other commands, see commands.txt there: give another --output_dir")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     start = time.perf_counter()
     with open(out.with_suffix(".log"), "w", encoding="utf-8") as log:
-        for command in CONTENDERS[name].commands:
-            words = [word.format(**places, out=out, seed=seed) for word in command.split()]
-            if subprocess.call([sys.executable, *words], cwd=ROOT, env=environment, stdout=log, stderr=log):
+        for command in commands:
+            if subprocess.call([sys.executable, *command], cwd=ROOT, env=environment, stdout=log, stderr=log):
                 raise ValueError(f"{name}, seed {seed} failed: {log.name} says why")
+    (out / "commands.txt").write_text(record, encoding="utf-8")
     (out / "seconds.txt").write_text(f"{time.perf_counter() - start:.0f}\n", encoding="utf-8")
     print(f"{name}, seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
 
@@ -147,6 +157,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--contenders", default="ridge,legnet,best", help=f"Of {', '.join(CONTENDERS)}; comma-separated."
     )
+    parser.add_argument(
+        "--best_flags",
+        default="",
+        help="More flags of every recipes/best, such as '--num_train_epochs 4' for few rows.",
+    )
     parser.add_argument("--seeds", default="0,1,2", help="Seeds, comma-separated (default: 0,1,2).")
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time, which share the cores (default: 1).")
     parser.add_argument("--output_dir", required=True, help="Folder for all runs; what it holds is not run again.")
@@ -168,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     threads = max((os.cpu_count() or 1) // args.jobs, 1)
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = [
-            pool.submit(run_contender, name, seed, places, folder.resolve(), threads)
+            pool.submit(run_contender, name, seed, places, folder.resolve(), threads, shlex.split(args.best_flags))
             for name in names
             for seed in used[name]
         ]

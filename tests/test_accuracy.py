@@ -113,6 +113,31 @@ def test_contenders_run_once(table: Path, tmp_path: Path, capsys: pytest.Capture
     again = capsys.readouterr().out
     assert "legnet, seed 1: " not in again
     assert [line for line in again.splitlines() if "|" in line] == [line for line in first.splitlines() if "|" in line]
+    with pytest.raises(SystemExit):
+        accuracy.main([*flags.split(), "--split_column", "other", "--output_dir", str(tmp_path / "out")])
+    assert "was made by other commands, see commands.txt there: give another --output_dir" in capsys.readouterr().err
+
+
+def test_flags_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def call(command: list[str], **options: object) -> int:
+        out = Path(
+            command[command.index("--output_dir") + 1] if "--output_dir" in command else tmp_path / "o/ridge/seed0"
+        )
+        out.mkdir(parents=True, exist_ok=True)
+        for name in accuracy.FILES.values():
+            write_table(out / name, sequence=["A"] * 2, prediction=[0.0, 1.0], observed=[0.0, 1.0])
+        calls.append(command)
+        return 0
+
+    monkeypatch.setattr(accuracy.subprocess, "call", call)
+    flags = ["--contenders=legnet,batch64", "--seeds=3", "--best_flags=--num_train_epochs 4 --bf16 False"]
+    accuracy.main(["--train_file=a.tsv", "--test_file=b.tsv", *flags, "--output_dir", str(tmp_path / "o")])
+    baseline, ours = calls
+    assert "--num_train_epochs" not in baseline
+    assert ours[-4:] == ["--num_train_epochs", "4", "--bf16", "False"]
+    assert ours[ours.index("--seed") + 1] == "3"
 
 
 @pytest.mark.parametrize(
