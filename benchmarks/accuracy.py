@@ -44,11 +44,11 @@ REGRESSION = (
 BEST = f"{REGRESSION}best/finetune_regression.yaml"
 # The BERTs of the challenge systems, from scratch and as narrow as recipes/README.md has them.
 BERT = "--config_overrides hidden_size=128,num_hidden_layers={},num_attention_heads={},intermediate_size={}"
-SIX_MERS = "davuluri/finetune_regression_as_reported.yaml --model_name_or_path= --num_train_epochs 6 " + BERT.format(
+SIX_MERS = "davuluri/finetune_regression_as_reported.yaml --model_name_or_path= --num_train_epochs 3 " + BERT.format(
     4, 4, 256
 )
 THREE_MERS = (
-    "sysu/finetune_regression.yaml --validation_rows none --test_rows none --num_train_epochs 6 "
+    "sysu/finetune_regression.yaml --validation_rows none --test_rows none --num_train_epochs 3 "
     + BERT.format(3, 8, 512)
 )
 SHORT = " --per_device_train_batch_size 64 --learning_rate 5e-4 --bf16"
