@@ -83,6 +83,7 @@ CONTENDERS = {
     "bases": Contender("single bases instead of 6-mers", (f"{BEST} --k 1",)),
     "3mers": Contender("3-mers instead of 6-mers", (f"{BEST} --k 3",)),
     "smooth_l1": Contender("smooth L1 instead of squared error", (f"{BEST} --loss smooth_l1",)),
+    "decay": Contender("weight decay 0.01 instead of 0.3", (f"{BEST} --weight_decay 0.01",)),
     "batch64": Contender("batches of 64, a quarter of the rate", (f"{BEST} {BATCH_64}",)),
 }
 
