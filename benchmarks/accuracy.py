@@ -161,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--best_flags",
         default="",
-        help="More flags of every recipes/best, such as '--num_train_epochs 4' for few rows.",
+        help="More flags of every recipes/best; for few rows --best_flags='--num_train_epochs 4'.",
     )
     parser.add_argument("--seeds", default="0,1,2", help="Seeds, comma-separated (default: 0,1,2).")
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time, which share the cores (default: 1).")

@@ -3,8 +3,9 @@
 A stem, four stages and a head, about 1.3 million weights. A stage is an inverted bottleneck (1-wide convolution to four
 times the width, 9-wide depthwise convolution, squeeze and excitation, back) whose output is put beside its input, a 9-wide
 convolution and a maximum over pairs of positions. AdamW with a one-cycle schedule, squared error, forward strand, the last
-epoch; not the winner's soft bins and both strands. Design: Penzar et al. 2023, doi:10.1093/bioinformatics/btad457, with the widths that its authors took for regulatory
-DNA of human cells; written anew here. It knows nothing of k-mers and nothing of this project's scripts.
+epoch; not the winner's soft bins and both strands. Design: Penzar et al. 2023, doi:10.1093/bioinformatics/btad457, with the
+widths that its authors took for regulatory DNA of human cells; written anew here. It knows nothing of k-mers and nothing of
+this project's scripts.
 
 Reads a table whose rows `train` are fitted and whose rows `validation` are predicted (`--split_column`), and predicts the
 rows of `--test_file`, too: tab-separated, with a header, or two bare columns of sequence and value. Writes

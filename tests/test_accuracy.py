@@ -122,10 +122,8 @@ def test_flags_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     calls = []
 
     def call(command: list[str], **options: object) -> int:
-        out = Path(
-            command[command.index("--output_dir") + 1] if "--output_dir" in command else tmp_path / "o/ridge/seed0"
-        )
-        out.mkdir(parents=True, exist_ok=True)
+        out = Path(command[command.index("--output_dir") + 1])
+        out.mkdir()
         for name in accuracy.FILES.values():
             write_table(out / name, sequence=["A"] * 2, prediction=[0.0, 1.0], observed=[0.0, 1.0])
         calls.append(command)
