@@ -172,7 +172,7 @@ class KmerConvModel(KmerConvPreTrainedModel):
         if config.kmer_stride != 1:
             raise ValueError(f"stride {config.kmer_stride}: {config.model_type} reads k-mers of stride 1")
         if config.kernel_size % 2 == 0 or config.stem_kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size {config.kernel_size}, stem {config.stem_kernel_size}: allowed are odd numbers")
+            raise ValueError(f"kernel sizes {config.kernel_size}, {config.stem_kernel_size}: allowed are odd numbers")
         widths = config.widths
         self.embedding = KmerEmbedding(config)
         self.stem = _convolution(widths[0], widths[0], config.stem_kernel_size)

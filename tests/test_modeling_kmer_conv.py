@@ -76,7 +76,7 @@ def test_settings_are_checked() -> None:
         KmerConvModel(KmerConvConfig(kmer_stride=2))
     with pytest.raises(ValueError, match="vocab_size 4101: k = 3 over ATCG has 69 ids"):
         KmerConvModel(KmerConvConfig(kmer_k=3))
-    with pytest.raises(ValueError, match="kernel_size 8, stem 11: allowed are odd numbers"):
+    with pytest.raises(ValueError, match="kernel sizes 8, 11: allowed are odd numbers"):
         KmerConvModel(KmerConvConfig(kernel_size=8))
 
 
