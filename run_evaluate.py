@@ -1,7 +1,7 @@
 """Compares predictions with measured values: metrics and figures, without a model or a GPU.
 
 Reads a table with a header (.tsv .csv .parquet, text also .gz): `id` or `sequence`, `prediction` and `observed`, or
-`prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and benchmarks/kmer_ridge.py write it.
+`prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and baselines/kmer_ridge.py write it.
 Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png. Where the
 table has `lower` and `upper`, metrics say which share of measured values lies between them, and how wide that is.
 
@@ -21,57 +21,21 @@ import json
 import re
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from transformers.hf_argparser import HfArg
-
-from kmerbert.challenge import SUBSETS, read_challenge, score_lines
-from kmerbert.command_line import parse, run
-from kmerbert.comparisons import Comparison
-from kmerbert.plotting import plot_predicted_against_measured, plot_training_curves
-from kmerbert.prediction_tables import read_replicates, read_submission
-from kmerbert.prediction_writers import check_folder
-from kmerbert.replicates import noise_ceiling
+from kmerbert.cli.flags import EvaluationArguments
+from kmerbert.cli.parser import parse
+from kmerbert.cli.run import run
+from kmerbert.figures import plot_predicted_against_measured, plot_training_curves
+from kmerbert.files import check_folder
+from kmerbert.scoring.comparison import Comparison
+from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
+from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
 RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
 Results = tuple[dict[str, Any], dict[str, Any], list[str]]  # content of metrics.json, figures by name, lines to print
-
-
-@dataclass
-class EvaluationArguments:
-    """What to compare, and where to write."""
-
-    predictions_file: str | None = HfArg(default=None, help="Predictions: a table, or what the challenge asks for.")
-    output_dir: str | None = HfArg(default=None, help="Folder for metrics.json and the figures.")
-    baseline_file: str | None = HfArg(default=None, help="Another model's table for the same rows, in any order.")
-    challenge_dir: str | None = HfArg(default=None, help="Folder of the DREAM Challenge 2022, for its official score.")
-    leaderboard: Literal["public", "private"] | None = HfArg(
-        default=None, help="Rows of the official score (default: private where the labelled test file is there)."
-    )
-    run_dir: str | None = HfArg(default=None, help="Output folder of a training run, to draw its curves.")
-    replicate_columns: str | None = HfArg(
-        default=None, help="Columns of single measurements, comma-separated, for the best r that any model can have."
-    )
-    replicate_file: str | None = HfArg(
-        default=None, help="Table (.tsv .csv .parquet) with --replicate_columns. Default: the predictions file."
-    )
-    unit: str = HfArg(default="", help="Unit of the measured values, for the axes of the figures.")
-    overwrite_output_dir: bool = HfArg(default=False, help="Replace the results that --output_dir already holds.")
-
-    def __post_init__(self) -> None:
-        if not self.predictions_file or not self.output_dir:
-            raise ValueError("give --predictions_file (a table that run_predict.py wrote) and --output_dir (a folder)")
-        if self.replicate_file and not self.replicate_columns:
-            raise ValueError("--replicate_file is read for --replicate_columns: name them, comma-separated")
-        if self.leaderboard and not self.challenge_dir:
-            raise ValueError("--leaderboard says which official score: give --challenge_dir (the challenge's folder)")
-        if self.baseline_file and self.challenge_dir:
-            raise ValueError(
-                "--baseline_file has no official score beside --challenge_dir: score it by a second command"
-            )
 
 
 def evaluate_table(args: EvaluationArguments) -> Results:

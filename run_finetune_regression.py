@@ -11,20 +11,26 @@ run_evaluate.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
-from transformers.hf_argparser import HfArg
 
-from kmerbert import batches, data, heads, models, streaming, training
-from kmerbert.arguments import RegressionDataArguments, RegressionModelArguments
-from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
-from kmerbert.command_line import parse, run
-from kmerbert.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
-from kmerbert.predictions import write_predictions
+from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
+from kmerbert.cli.parser import parse
+from kmerbert.cli.run import run
+from kmerbert.models import loading as models
+from kmerbert.models import outputs as heads
+from kmerbert.predicting.table import write_predictions
+from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
+from kmerbert.sharing.card import CardFacts, chosen, code_version, settings, write_card
+from kmerbert.tokens import batches
+from kmerbert.training import run as training
+from kmerbert.training import splits as data
+from kmerbert.training import streaming
+from kmerbert.training.callbacks import callbacks
+from kmerbert.training.flags import RegressionArguments
+from kmerbert.training.losses import regression_loss
 from modeling_kmer_conv import KmerConvConfig  # noqa: F401 (makes --model_type kmer_conv known)
 from modeling_kmer_regression import KmerBertConfig
 from tokenization_kmer import KmerTokenizer
@@ -32,21 +38,6 @@ from tokenization_kmer import KmerTokenizer
 USAGE = """from transformers import pipeline
 predict = pipeline("text-classification", model="REPO", trust_remote_code=True)
 predict("TGCATTTTTTTCACATCGGTTACGGCTGTTAACCGGTTAACCGGTTAACC")"""
-
-
-@dataclass
-class RegressionArguments(training.KmerTrainingArguments):
-    """The training flags, with what makes the best regression model."""
-
-    metric_for_best_model: str | None = HfArg(
-        default="pearsonr",
-        help=f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's.",
-    )
-    loss: Literal["mse", "smooth_l1"] = HfArg(
-        default="mse",
-        help="Squared error, or smooth L1: squared up to an error of one unit of the labels, absolute above; the value is "
-        "divided by their standard deviation.",
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -81,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     def compute_metrics(found: EvalPrediction) -> dict[str, float]:
         predictions, labels = scaler.invert(found.predictions), scaler.invert(found.label_ids)
-        heads.warn_if_collapsed(prediction_spread(predictions, labels), names)
+        warn_if_collapsed(prediction_spread(predictions, labels), names)
         return regression_metrics(predictions, labels, names)
 
     trainer = Trainer(
@@ -91,10 +82,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         train_dataset=splits["train"],
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
-        compute_loss_func=heads.regression_loss(training_args.loss, scaler.scale),
+        compute_loss_func=regression_loss(training_args.loss, scaler.scale),
         preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
         compute_metrics=compute_metrics,
-        callbacks=training.callbacks(training_args, model_args, data_args),
+        callbacks=callbacks(training_args, model_args, data_args),
     )
 
     training.train(trainer, checkpoint)

@@ -19,90 +19,25 @@ that hold --interval_coverage of the measured values of such rows.
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
-from transformers.hf_argparser import HfArg
 
 import modeling_kmer_conv  # noqa: F401 (makes its models known to AutoModelForSequenceClassification)
 import modeling_kmer_regression  # noqa: F401
-from kmerbert.command_line import parse, run
-from kmerbert.devices import start
-from kmerbert.inference import Predictor
-from kmerbert.prediction_inputs import Inputs, open_dataset, open_file, read_keys
-from kmerbert.prediction_tables import read_intervals
-from kmerbert.prediction_writers import check_output, prediction_table, write_tables
+from kmerbert.cli.flags import PredictionArguments, listed
+from kmerbert.cli.launch import start
+from kmerbert.cli.parser import parse
+from kmerbert.cli.run import run
+from kmerbert.predicting.inputs import Inputs, read_keys
+from kmerbert.predicting.intervals import read_intervals
+from kmerbert.predicting.predictor import Predictor
+from kmerbert.predicting.writers import check_output, prediction_table, write_tables
+from kmerbert.reading.sources import open_dataset, open_file
 from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
 FILES = ("input_file", "keys_file", "calibration_file")  # which are read
-
-
-@dataclass
-class PredictionArguments:
-    """Which models, which sequences, and where to write."""
-
-    model_name_or_path: str | None = HfArg(
-        default=None, help="Model (folder or Hub name); several, comma-separated, are averaged."
-    )
-    model_revision: str = HfArg(default="main", help="Branch, tag or commit of models on the Hub.")
-    input_file: str | None = HfArg(default=None, help="Sequences: .tsv .csv .txt .jsonl .parquet .fa, also .gz.")
-    dataset_name: str | None = HfArg(default=None, help="Dataset on the Hub (or its local folder) instead of a file.")
-    dataset_config_name: str | None = HfArg(default=None, help="Configuration of the Hub dataset.")
-    dataset_split: str = HfArg(default="test", help="Split of the Hub dataset to predict for.")
-    output_file: str | None = HfArg(
-        default=None, help="File to write: .tsv .csv .parquet; challenge: .json (leaderboard), .txt (final)."
-    )
-    overwrite: bool = HfArg(default=False, help="Replace an --output_file that is there already.")
-    keys_file: str | None = HfArg(
-        default=None,
-        help="JSON object, e.g. sample_submission.json: write these 0-based rows only, for a .json output.",
-    )
-    sequence_column: str = HfArg(default="sequence", help="Column with the DNA sequences.")
-    id_column: str | None = HfArg(
-        default=None, help="Column with names of the rows. Default: id, where there is one, else line or row numbers."
-    )
-    label_column: str | None = HfArg(
-        default=None, help="Column of measured values, written as observed; for several outputs one of each name."
-    )
-    calibration_file: str | None = HfArg(
-        default=None,
-        help="Predictions beside measured values of rows that the model was not trained on, such as its "
-        "validation_predictions.tsv: adds intervals, lower and upper, as wide as its errors there.",
-    )
-    interval_coverage: float | None = HfArg(
-        default=None, help="Share of measured values that intervals are to hold, above 0 and below 1. Default: 0.9."
-    )
-    max_seq_length: int | None = HfArg(
-        default=None, help="Cut right ends off to this many tokens, special ones included."
-    )
-    tokens_per_batch: int | None = HfArg(
-        default=None, help="Tokens in a batch on each device, padding included. Default: 4096 on a CPU, else 65536."
-    )
-    bf16: bool = HfArg(default=False, help="Compute in bfloat16: faster on recent GPUs and CPUs, about three digits.")
-    use_cpu: bool = HfArg(default=False, help="Compute on CPUs even where there is a GPU.")
-    reverse_complement: bool = HfArg(
-        default=False,
-        help="Average the predictions for both strands of what the model reads, flanks included. Only for a model trained "
-        "on both strands or a measurement without direction, which promoters in a plasmid do not give.",
-    )
-
-    def __post_init__(self) -> None:
-        if not listed(self.model_name_or_path) or not self.output_file:
-            raise ValueError("give --model_name_or_path (a model of run_finetune_regression.py) and --output_file")
-        if bool(self.input_file) == bool(self.dataset_name):
-            raise ValueError("give one of --input_file (a table or FASTA file) and --dataset_name (a Hub dataset)")
-        if self.interval_coverage is not None and not self.calibration_file:
-            raise ValueError("--interval_coverage needs errors to learn from: give --calibration_file (see its help)")
-        for name in ("max_seq_length", "tokens_per_batch"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name} {value}: allowed is 1 or more")
-
-
-def listed(names: str | None) -> list[str]:
-    """Divides names at commas."""
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:

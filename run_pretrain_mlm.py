@@ -9,44 +9,30 @@ tokenizer, metrics and a model card to --output_dir; run_finetune_regression.py 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from transformers import AutoModelForMaskedLM, Trainer
-from transformers.hf_argparser import HfArg
 
-from kmerbert import data, masked_metrics, masking, models, streaming, training
-from kmerbert.arguments import ModelArguments, PretrainingDataArguments
-from kmerbert.card import CardFacts, chosen, code_version, settings, write_card
-from kmerbert.command_line import parse, run
-from kmerbert.heads import masked_lm_loss, score_masked_tokens
+from kmerbert.cli.flags import ModelArguments, PretrainingDataArguments
+from kmerbert.cli.parser import parse
+from kmerbert.cli.run import run
+from kmerbert.models import loading as models
+from kmerbert.models.outputs import score_masked_tokens
+from kmerbert.scoring import masked as masked_metrics
+from kmerbert.sharing.card import CardFacts, chosen, code_version, settings, write_card
+from kmerbert.tokens.masking import build_masking
+from kmerbert.training import run as training
+from kmerbert.training import splits as data
+from kmerbert.training import streaming
+from kmerbert.training.callbacks import callbacks
+from kmerbert.training.flags import PretrainingArguments
+from kmerbert.training.losses import masked_lm_loss
 from modeling_kmer_conv import KmerConvConfig  # noqa: F401 (makes --model_type kmer_conv known)
 from tokenization_kmer import KmerTokenizer
 
-METRICS = ("accuracy", "perplexity", "base_accuracy")
 USAGE = """from transformers import pipeline
 fill = pipeline("fill-mask", model="REPO", trust_remote_code=True)
 fill("TGCATTTTTTTCACATC[MASK]GGTTACGGCTGTT")"""
-
-
-@dataclass
-class PretrainingArguments(training.KmerTrainingArguments):
-    """The training flags, with what makes the best masked language model."""
-
-    metric_for_best_model: str | None = HfArg(
-        default="perplexity", help=f"Metric of the best checkpoint: loss, {', '.join(METRICS)}."
-    )
-
-
-def build_masking(arguments: PretrainingDataArguments, tokenizer: KmerTokenizer, seed: int) -> masking.Masking:
-    """The collator that hides bases or spans, as the command line says."""
-    if arguments.masking == "dnabert":
-        probability = arguments.mlm_probability or 0.15 / tokenizer.k
-        return masking.DnabertMasking(tokenizer, probability, arguments.mask_region, seed)
-    probability = arguments.mlm_probability or 0.15
-    if arguments.masking == "tokens":
-        return masking.DnabertMasking(tokenizer, probability, arguments.mask_region, seed, span=1)
-    return masking.BaseMasking(tokenizer, probability, arguments.mask_span_length, arguments.mask_region, seed)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -64,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         splits = streaming.load_splits(
             training_args, data_args, tokenizer, models.max_tokens(config), flanks=data.load_flanks(data_args, config)
         )
-    training.plan_evaluations(training_args, splits, METRICS)
+    training.plan_evaluations(training_args, splits, masked_metrics.MASKED_METRICS)
     facts = streaming.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
     collator.check_length(facts["sequence_length"][1])
 
@@ -81,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         compute_loss_func=masked_lm_loss,
         preprocess_logits_for_metrics=masked_metrics.MaskedScorer(tokenizer),
         compute_metrics=masked_metrics.MaskedMetrics(),
-        callbacks=training.callbacks(training_args, model_args, data_args),
+        callbacks=callbacks(training_args, model_args, data_args),
     )
 
     training.train(trainer, checkpoint)
@@ -96,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         summary=f"A masked language model of DNA over {tokenizer.k}-mers (stride {tokenizer.stride}). It reads plain DNA "
         f"and guesses what is hidden. Masking: {data_args.masking}.",
         usage=USAGE,
-        metrics=chosen(metrics, METRICS),
+        metrics=chosen(metrics, masked_metrics.MASKED_METRICS),
         settings=settings(training_args, model),
         base_model=model_args.model_name_or_path,
     )

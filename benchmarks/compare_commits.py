@@ -1,7 +1,7 @@
 """Does a change of the code change what is computed? Trains tiny models in two commits and compares every number.
 
-    python benchmarks/compare_commits.py HEAD~1 HEAD
-    python benchmarks/compare_commits.py 3465c8f . --jobs 2 --output_dir runs/compare
+    python -m benchmarks.compare_commits HEAD~1 HEAD
+    python -m benchmarks.compare_commits 3465c8f . --jobs 2 --output_dir runs/compare
 
 Each commit is checked out into a folder of its own; `.` is the working tree as it stands. Both get the same simulated
 files and run the same commands with fixed seeds: pretraining with both maskings, regression by BERT, ModernBERT,
@@ -63,7 +63,6 @@ LAUNCH = (
 )
 TOKENIZE = """
 import sys
-sys.path.insert(0, ".")
 import json, hashlib
 from tokenization_kmer import KmerTokenizer
 sequences = [line.split("\\t")[1] for line in open(sys.argv[1] + "/rows.tsv")][1:]

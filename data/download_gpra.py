@@ -17,7 +17,6 @@ SHA-256 is taken at the first download, written to `SHA256SUMS`, and checked fro
 import argparse
 import difflib
 import os
-import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -25,10 +24,7 @@ from typing import NamedTuple
 
 import pooch
 import requests
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from kmerbert.downloads import Transfer, TransferError, ask, new_session, read_sums, refusal, unpack, write_sums
+from transfer import Transfer, TransferError, ask, new_session, read_sums, refusal, unpack, write_sums
 
 RECORD, HUB_REPOSITORY = "10633252", "HuggingFaceBio/random-promoter-dream-2022"
 REVISION, COMMIT = "095ecf8da1e69d70c21812af809df7b19c7d8a84", "1b40970e8dcddf31d07ccc4604a82afac8f49095"

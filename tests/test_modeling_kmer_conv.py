@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import flags, planted_table, random_dna
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -17,8 +16,8 @@ from transformers import (
 import run_finetune_regression
 import run_predict
 import run_pretrain_mlm
-from kmerbert.heads import score_masked_tokens
-from kmerbert.sequences import reverse_complement
+from kmerbert.dna.sequences import reverse_complement
+from kmerbert.models.outputs import score_masked_tokens
 from modeling_kmer_conv import (
     KmerConvConfig,
     KmerConvForMaskedLM,
@@ -28,6 +27,7 @@ from modeling_kmer_conv import (
     _pairs,
     reverse_complement_ids,
 )
+from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
 SIZES = {

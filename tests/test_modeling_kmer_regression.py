@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_runs import flags, planted_table, random_dna
 from transformers import (
     AlbertConfig,
     AutoModelForSequenceClassification,
@@ -19,8 +18,9 @@ from transformers import (
 
 import run_finetune_regression
 import run_pretrain_mlm
-from kmerbert.models import max_tokens
+from kmerbert.models.loading import max_tokens
 from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification, split_frames
+from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

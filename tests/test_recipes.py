@@ -6,12 +6,11 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertForMaskedLM, Trainer
 
-from kmerbert import models
-from kmerbert.arguments import PretrainingDataArguments, RegressionDataArguments, RegressionModelArguments
-from kmerbert.command_line import parse
+from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments, RegressionModelArguments
+from kmerbert.cli.parser import parse
+from kmerbert.models import loading as models
+from kmerbert.training.flags import PretrainingArguments, RegressionArguments
 from modeling_kmer_regression import KmerBertConfig
-from run_finetune_regression import RegressionArguments
-from run_pretrain_mlm import PretrainingArguments
 from tokenization_kmer import KmerTokenizer
 
 RECIPES = Path(__file__).parent.parent / "recipes"

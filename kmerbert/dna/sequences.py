@@ -1,0 +1,90 @@
+"""DNA as plain strings: letters, the other strand, FASTA, windows. Standard library only; knows no tokens and no tables."""
+
+from random import Random
+
+# IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code that stands for several
+# bases is read as N, because a k-mer cannot hold "A or G".
+AMBIGUOUS = "RYSWKMBDHVN"
+_FROM = "ACGTU" + AMBIGUOUS
+_TO = "ACGTT" + "N" * len(AMBIGUOUS)
+BAD = "!"
+# bytes.translate table: every letter that is DNA in either case becomes one of ACGTN, every other byte becomes BAD.
+CANONICAL = bytes(
+    ord(_TO[_FROM.index(chr(code).upper())]) if chr(code).upper() in _FROM else ord(BAD) for code in range(256)
+)
+_COMPLEMENT = str.maketrans("ACGTURYSWKMBDHVNacgturyswkmbdhvn", "TGCAAYRSWMKVHDBNtgcaayrswmkvhdbn")
+
+
+def reverse_complement(sequence: str) -> str:
+    """Returns the other strand, read 5' to 3'; case is kept, IUPAC codes are complemented, U counts as T.
+
+    >>> reverse_complement("TGCATTNr")
+    'yNAATGCA'
+    """
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
+def canonical(sequence: str) -> str:
+    """Returns the sequence in the letters ACGTN: upper case, U as T, ambiguous IUPAC codes as N.
+
+    Raises:
+        ValueError: for any other letter, with its 1-based position.
+
+    >>> canonical("acguRn")
+    'ACGTNN'
+    """
+    cleaned = sequence.encode("utf-8", "replace").translate(CANONICAL).decode("ascii")
+    if BAD in cleaned:
+        raise ValueError(describe_bad_letter(sequence, cleaned.index(BAD)))
+    return cleaned
+
+
+def describe_bad_letter(sequence: str, position: int) -> str:
+    """Words for a letter that is no DNA, at a 0-based position.
+
+    >>> describe_bad_letter("ACGQ", 3)
+    "letter 'Q' at base 4: allowed are ACGTN, U, and IUPAC codes (read as N)"
+    """
+    return f"letter {sequence[position : position + 1]!r} at base {position + 1}: allowed are ACGTN, U, and IUPAC codes (read as N)"
+
+
+def windows(n_bases: int, length: int, step: int) -> list[tuple[int, int]]:
+    """Returns windows (start, end), 0-based, half-open, that cover a sequence.
+
+    A sequence no longer than `length` is one window. Otherwise all windows have `length` bases, and the last one ends
+    with the sequence, so that no base is left out.
+
+    >>> windows(10, 4, 4)
+    [(0, 4), (4, 8), (6, 10)]
+    >>> windows(3, 4, 4)
+    [(0, 3)]
+    """
+    if n_bases <= length:
+        return [(0, n_bases)]
+    starts = list(range(0, n_bases - length + 1, step))
+    if starts[-1] + length < n_bases:
+        starts.append(n_bases - length)
+    return [(start, start + length) for start in starts]
+
+
+def random_windows(n_bases: int, longest: int, shortest: int, share: float, random: Random) -> list[tuple[int, int]]:
+    """Returns windows (start, end), 0-based, half-open, of random lengths, one after the other, as DNABERT cut genomes.
+
+    Every window has `longest` bases or, with the probability `share`, a length that is uniform below it (`shortest` where
+    it would be less); what is left at the end is a window too, unless it is shorter than `shortest`. Reference:
+    doi:10.1093/bioinformatics/btab083, with share 0.5.
+
+    >>> random_windows(25, 10, 3, 0.0, Random(0))
+    [(0, 10), (10, 20), (20, 25)]
+    >>> random_windows(22, 10, 3, 0.0, Random(0))
+    [(0, 10), (10, 20)]
+    """
+    found, start = [], 0
+    while n_bases - start > longest:
+        is_short = random.random() < share
+        length = max(shortest, int(random.random() * longest)) if is_short else longest
+        found.append((start, start + length))
+        start += length
+    if n_bases - start >= shortest:
+        found.append((start, n_bases))
+    return found

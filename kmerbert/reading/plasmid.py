@@ -1,0 +1,67 @@
+"""The plasmid that a promoter is in: read from a file, with the place of the insert."""
+
+import json
+import re
+from pathlib import Path
+
+from kmerbert.dna.flanks import SEARCHED, Flanks
+from kmerbert.dna.sequences import canonical
+from kmerbert.reading.sources import read_fasta
+
+
+def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:
+    """Reads a plasmid and takes the bases on both sides of an insert.
+
+    Args:
+        path: a FASTA file (its first record), a JSON file that holds one text, or a text file (its first line).
+        length: bases to have on each side of the insert.
+        insert: `START:END`, 0-based and half-open, or the insert's own letters, which must stand there once; None for the
+            longest run of N.
+
+    Raises:
+        ValueError: for a file that cannot be read, an insert that is not there or not once, too few bases beside it.
+    """
+    plasmid = _read_plasmid(path)
+    start, end = _find_insert(plasmid, insert, path)
+    if min(start, len(plasmid) - end) < length:
+        raise ValueError(
+            f"{path}: {start} bases stand before the insert and {len(plasmid) - end} after it, fewer than --flank_length "
+            f"{length}: ask for fewer, or begin the circle's text elsewhere"
+        )
+    kept = max(length, SEARCHED)
+    return Flanks(plasmid[max(0, start - kept) : start], plasmid[end : end + kept], length)
+
+
+def _read_plasmid(path: Path) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if text.startswith(">"):
+            text = next(read_fasta(text.splitlines())).sequence
+        elif path.suffix == ".json":
+            text = json.loads(text)
+        else:
+            text = text.partition("\n")[0]
+        return canonical(str(text).strip())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--flank_file {path}: no sequence can be read from it: {error}") from None
+
+
+def _find_insert(plasmid: str, insert: str | None, path: Path) -> tuple[int, int]:
+    if insert and (bounds := re.fullmatch(r"(\d+):(\d+)", insert)):
+        start, end = int(bounds[1]), int(bounds[2])
+        if not start < end <= len(plasmid):
+            raise ValueError(f"--flank_insert {insert}: allowed is START:END within the {len(plasmid)} bases of {path}")
+        return start, end
+    if insert:
+        if set(insert.upper()) - set("ACGTN"):
+            raise ValueError(f"--flank_insert {insert}: allowed are START:END, 0-based, or letters of ACGTN")
+        places = [found.start() for found in re.finditer(f"(?={insert.upper()})", plasmid)]
+        if len(places) != 1:
+            raise ValueError(
+                f"--flank_insert {insert}: found {len(places)} times in {path}; needed is once, or START:END"
+            )
+        return places[0], places[0] + len(insert)
+    runs = sorted((found.end() - found.start(), found.start()) for found in re.finditer("N+", plasmid))
+    if not runs or (len(runs) > 1 and runs[-2][0] == runs[-1][0]):
+        raise ValueError(f"{path}: no single longest run of N that marks the insert: say where by --flank_insert")
+    return runs[-1][1], runs[-1][1] + runs[-1][0]

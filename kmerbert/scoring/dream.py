@@ -1,0 +1,336 @@
+"""The official score of the Random Promoter DREAM Challenge 2022: which rows count, and how they are weighed.
+
+Nine subsets of one test file. In six, predictions are compared with measured values; in the three others they are pairs
+of sequences (alternative, reference) and the difference of two predictions is compared with that of the two measured
+values. Sources: Rafi et al., doi:10.1038/s41587-024-02414-w, and the scoring program in the repository
+de-Boer-Lab/random-promoter-dream-challenge-2022, whose file names, splits and weights these are.
+
+Reads the challenge's own files and does the arithmetic; predictions are read by `prediction_tables`.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from kmerbert.errors import reading
+from kmerbert.predicting.table import check_columns, numbers_of, read_row_values, read_table
+from kmerbert.reading.sources import FileSource
+from kmerbert.scoring.metrics import regression_metrics
+
+_FORM = "needed is one prediction per row of the test file, in its order"
+
+TEST_FILE = "filtered_test_data_with_MAUDE_expression.txt"
+PUBLIC_FOLDER, SUBSET_FOLDER = "public_leaderboard_ids", "test_subset_ids"
+Leaderboard = Literal["public", "private"]
+
+
+class Subset(NamedTuple):
+    """One term of the score, and the files that list its rows; the second name of a table is the repository's."""
+
+    name: str
+    title: str
+    weight: float
+    tables: tuple[str, ...]
+    public_file: str
+    is_pairs: bool = False
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of the table that hold rows of the test file, from 0."""
+        return ["alt_pos", "ref_pos"] if self.is_pairs else ["pos"]
+
+
+ALL = Subset("all", "all test promoters", 1.0, (), "ground.json")
+LISTED = (
+    Subset("high", "high expression", 0.3, ("high_exp_seqs.csv",), "high_exp_indices.json"),
+    Subset("low", "low expression", 0.3, ("low_exp_seqs.csv",), "low_exp_indices.json"),
+    Subset("yeast", "native yeast promoters", 0.3, ("yeast_seqs.csv",), "yeast_exp_indices.json"),
+    Subset("random", "random promoters", 0.3, ("all_random_seqs.csv",), "random_exp_indices.json"),
+    Subset("challenging", "challenging promoters", 0.5, ("challenging_seqs.csv",), "challenging_exp_indices.json"),
+    Subset("SNVs", "single-nucleotide variants", 1.25, ("all_SNVs_seqs.csv",), "SNVs_exp_indices.json", True),
+    Subset(
+        "motif_perturbation",
+        "perturbed motifs",
+        0.3,
+        ("motif_perturbation.csv", "motif_perturbation_seqs.csv"),
+        "motif_perturbation_exp_indices.json",
+        True,
+    ),
+    Subset("motif_tiling", "tiled motifs", 0.4, ("motif_tiling_seqs.csv",), "motif_tiling_exp_indices.json", True),
+)
+SUBSETS = (ALL, *LISTED)
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What predictions are compared with.
+
+    Attributes:
+        leaderboard: The public tenth of the rows, or the rest, by which the challenge was decided.
+        measured: Expression of each row of the test file, float64 (n_rows,); NaN where it is not known.
+        rows: Rows of every subset, from 0, none twice: int64 (n,), sorted, or (n, 2) as alternative and reference.
+        sequences: Of the test file, str (n_rows,), upper case; None where that file is not at hand, and `measured` ends
+            with the last public row.
+    """
+
+    leaderboard: Leaderboard
+    measured: np.ndarray
+    rows: Mapping[str, np.ndarray]
+    sequences: np.ndarray | None = None
+
+    def values(self, subset: str, numbers: np.ndarray) -> np.ndarray:
+        """Takes what a subset compares: numbers (n_rows,) of its rows, or of its pairs alternative minus reference."""
+        taken = numbers[self.rows[subset]]
+        return taken if taken.ndim == 1 else taken[:, 0] - taken[:, 1]
+
+    def score(self, predicted: np.ndarray) -> dict[str, Any]:
+        """Computes the official score.
+
+        It is sum(w r^2) / 4.65 for Pearson's r and sum(w rho) / 4.65 for Spearman's rho, which is not squared; 4.65 is
+        the sum of the weights w. A subset whose predictions are constant has r = rho = 0.
+
+        Args:
+            predicted: Numbers (n_rows,), in the order of the test file; NaN where the leaderboard has no row.
+
+        Returns:
+            `pearson_score`, `spearman_score`, `leaderboard`, `n`, and `r2_all` and `rho_all` of the subset `all`; under
+            `subsets`, for each of the nine: `weight`, `n` (rows or pairs), `r`, `rho`, and `r2`, the square of r.
+
+        Raises:
+            ValueError: The number of rows is another, or a subset has none or a prediction that is NaN or infinite.
+        """
+        if predicted.shape != self.measured.shape:
+            raise ValueError(f"predictions {predicted.shape}, test file {self.measured.shape}: needed is one for each")
+        subsets = {}
+        for subset in SUBSETS:
+            if not len(self.rows[subset.name]):
+                raise ValueError(f"subset {subset.name} has no row on the {self.leaderboard} leaderboard")
+            metrics = regression_metrics(*(self.values(subset.name, x) for x in (predicted, self.measured)))
+            r, rho = metrics["pearsonr"], metrics["spearmanr"]
+            n = len(self.rows[subset.name])
+            subsets[subset.name] = {"weight": subset.weight, "n": n, "r": r, "rho": rho, "r2": r**2}
+        total = sum(subset.weight for subset in SUBSETS)
+        return {
+            "pearson_score": sum(found["weight"] * found["r2"] for found in subsets.values()) / total,
+            "spearman_score": sum(found["weight"] * found["rho"] for found in subsets.values()) / total,
+            "leaderboard": self.leaderboard,
+            "n": subsets["all"]["n"],
+            "r2_all": subsets["all"]["r2"],
+            "rho_all": subsets["all"]["rho"],
+            "subsets": subsets,
+        }
+
+    def constant_subsets(self, predicted: np.ndarray) -> list[str]:
+        """Names the subsets in which the predictions (n_rows,), or their differences, do not vary."""
+        return [subset.name for subset in SUBSETS if np.ptp(self.values(subset.name, predicted)) == 0]
+
+
+def score_lines(metrics: Mapping[str, Any], constant: Sequence[str]) -> list[str]:
+    """Writes what `Challenge.score` gives as the lines of a table, with a warning of subsets that do not vary."""
+    lines = [f"{'subset':<24}{'weight':>8}{'n':>8}{'r':>8}{'rho':>8}"]
+    for name, found in metrics["subsets"].items():
+        lines.append(f"{name:<24}{found['weight']:>8.2f}{found['n']:>8}{found['r']:>8.3f}{found['rho']:>8.3f}")
+    if constant:
+        lines.append(f"warning: predictions do not vary in {', '.join(constant)}: such a subset counts as r = rho = 0")
+    for name in ("Pearson", "Spearman"):
+        title, score = f"{name} Score, {metrics['leaderboard']}", metrics[f"{name.lower()}_score"]
+        lines.append(f"{title:<40}{score:>16.4f}")
+    return lines
+
+
+def read_challenge(folder: Path, leaderboard: Leaderboard | None = None) -> Challenge:
+    """Reads the files of the challenge.
+
+    The public leaderboard needs the folder `public_leaderboard_ids`, which holds its measured values. The private one
+    is what is left without the public rows, and needs `test_subset_ids` and the labelled test file too: single
+    sequences are left out if they are public in any subset or pair, a pair only if it is itself public in that subset.
+
+    Args:
+        folder: That holds them.
+        leaderboard: By default private if the labelled test file is there, else public.
+
+    Raises:
+        ValueError: A file is missing or not what it should be, a row is outside the test file, or files contradict each
+            other.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"--challenge_dir {folder}: no such folder: name the one that holds {PUBLIC_FOLDER}")
+    public, measured = _read_public(folder / PUBLIC_FOLDER)
+    test_file = folder / TEST_FILE
+    leaderboard = leaderboard or ("private" if test_file.is_file() else "public")
+    if leaderboard == "public" and not test_file.is_file():
+        return Challenge("public", measured, public)
+    sequences, labels = read_test_file(test_file)
+    _check_labels(labels, measured, public["all"], test_file)
+    if leaderboard == "public":
+        measured = np.pad(measured, (0, len(labels) - len(measured)), constant_values=np.nan)
+        return Challenge("public", measured, public, sequences)
+    rows = {"all": np.setdiff1d(np.arange(len(labels)), public["all"])}
+    for subset in LISTED:
+        listed = _read_subset(folder / SUBSET_FOLDER, subset, len(labels))
+        taken = public[subset.name] if subset.is_pairs else public["all"]
+        rows[subset.name] = _without(listed, taken, len(labels))
+    return Challenge("private", labels, rows, sequences)
+
+
+def read_test_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the labelled test file: `sequence<TAB>expression`, no header.
+
+    Returns:
+        Sequences, str (n_rows,), upper case, and measured values, float64 (n_rows,).
+
+    Raises:
+        ValueError: The file is missing or no such table, or a value is missing or no finite number.
+    """
+    _check_file(path, "it holds the private labels; without it, score with --leaderboard public")
+    try:
+        table = pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no table of sequences and values: {' '.join(str(error).split())}") from None
+    if table.shape[1] != 2:
+        raise ValueError(f"{path}: {table.shape[1]} columns: needed are two, sequence<TAB>measured value, no header")
+    labels = pd.to_numeric(table[1], errors="coerce").to_numpy(np.float64)
+    for row in np.flatnonzero(~np.isfinite(labels))[:1]:
+        raise ValueError(f"{path}, line {row + 1}: the value is {table[1][row]!r}: every row needs a measured number")
+    return table[0].str.upper().to_numpy(), labels
+
+
+def _check_file(path: Path, hint: str) -> None:
+    """Refuses a file that is not there."""
+    if not path.is_file():
+        raise ValueError(f"--challenge_dir: no file {path}: {hint}")
+
+
+def _read_public(folder: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Reads the rows of the public subsets, and the values (last row + 1,), NaN between; they must fit each other."""
+    found = {}
+    for subset in SUBSETS:
+        path = folder / subset.public_file
+        _check_file(path, _hint(folder.parent))
+        found[subset.name] = read_row_values(path, 1 + subset.is_pairs)
+    ground, ground_values = found["all"]
+    measured = np.full(ground.max() + 1, np.nan)
+    measured[ground] = ground_values
+    for subset in LISTED:
+        rows, values = found[subset.name]
+        known = measured.take(rows, mode="clip")
+        # Equal as text, so equal but for how a program prints numbers. NaN, a row without a value, is never near.
+        agrees = (rows < len(measured)) & (np.abs(known - values) <= 1e-6)
+        if not agrees.all():
+            place = f"{folder / subset.public_file}: row {rows[~agrees][0]} has the value {values[~agrees][0]:g}"
+            raise ValueError(f"{place}, but not in {ALL.public_file}: the files are not of one set")
+    listed = np.unique(np.concatenate([found[subset.name][0].ravel() for subset in LISTED]))
+    for row in np.setdiff1d(ground, listed)[:1]:
+        raise ValueError(f"{folder / ALL.public_file}: row {row} is in no public subset: the files are not of one set")
+    return {"all": listed} | {subset.name: found[subset.name][0] for subset in LISTED}, measured
+
+
+def _hint(folder: Path) -> str:
+    """Says what to do where public files are missing: often the folder above, or one below, was meant."""
+    if not (folder / PUBLIC_FOLDER).is_dir():
+        for near in (folder.absolute().parent, *sorted(folder.iterdir())):
+            if os.path.isdir(near / PUBLIC_FOLDER):  # also where it may not be looked into
+                return f"name the folder that holds {PUBLIC_FOLDER}: {near}"
+    return f"{PUBLIC_FOLDER} is published with the challenge and always needed"
+
+
+def _check_labels(labels: np.ndarray, measured: np.ndarray, public: np.ndarray, path: Path) -> None:
+    """Refuses a test file that is not that of the public rows, or holds them in another order."""
+    if len(measured) > len(labels):
+        raise ValueError(f"{path} has {len(labels)} rows, but public row {len(measured) - 1} (from 0) is outside")
+    r = regression_metrics(labels[public], measured[public])["pearsonr"]
+    if r < 0.99:
+        hint = "it must be the challenge's own file, rows in their order"
+        raise ValueError(f"{path}: its values of the public rows have r = {r:.2f} with {ALL.public_file}: {hint}")
+
+
+def _read_subset(folder: Path, subset: Subset, n_rows: int) -> np.ndarray:
+    """Reads the rows of a subset, each once; int64 (n,) or (n, 2)."""
+    path = next((folder / name for name in subset.tables if (folder / name).is_file()), folder / subset.tables[0])
+    _check_file(path, f"{SUBSET_FOLDER} lists the private rows; without it, score with --leaderboard public")
+    try:
+        table = pd.read_csv(path, usecols=subset.columns.__contains__, dtype=str, keep_default_na=False)
+    except ValueError as error:
+        raise ValueError(f"{path} is no table: {' '.join(str(error).split())}") from None
+    rows = np.empty((len(table), len(subset.columns)), np.int64)
+    for place, column in enumerate(subset.columns):
+        if column not in table:
+            raise ValueError(f"{path}: no column {column!r}; needed: {', '.join(subset.columns)}")
+        numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
+        is_row = (numbers >= 0) & (numbers < n_rows) & (numbers % 1 == 0)
+        for line in np.flatnonzero(~is_row)[:1]:
+            value, allowed = table[column][line], f"rows of {TEST_FILE}, from 0 to {n_rows - 1}"
+            raise ValueError(f"{path}, line {line + 2}: {column} is {value!r}: allowed are {allowed}")
+        rows[:, place] = numbers
+    return rows if subset.is_pairs else rows[:, 0]
+
+
+def _without(rows: np.ndarray, taken: np.ndarray, n_rows: int) -> np.ndarray:
+    """Gives the rows (n,) or pairs (n, 2) that are not taken, each once, sorted."""
+    if rows.ndim == 1:
+        return np.setdiff1d(rows, taken)
+    codes, taken_codes = (pairs[:, 0] * n_rows + pairs[:, 1] for pairs in (rows, taken))
+    return np.stack(np.divmod(np.setdiff1d(codes, taken_codes), n_rows), axis=1)
+
+
+def read_submission(path: str, challenge: Challenge) -> np.ndarray:
+    """Reads predictions for the challenge, and makes sure that they are those of its rows.
+
+    Args:
+        path: `.json`, `{"row": prediction}`: the public rows, or every row; or a table with one row per row of the test
+            file, in its order: `sequence<TAB>prediction` without header, or with a header that has these columns.
+        challenge: Whose rows are predicted.
+
+    Returns:
+        float64 (n_rows,), in the order of the test file; NaN for rows that a `.json` file does not have.
+
+    Raises:
+        ValueError: for rows or sequences that are not those of the test file, or a prediction that is no finite number.
+    """
+    if Path(path).suffix.lower() == ".json":
+        with reading("--predictions_file", Path(path)):
+            rows, values = read_row_values(Path(path))
+        return _place_rows(rows, values, challenge, path)
+    source = FileSource(Path(path))
+    table, first = read_table(source, "--predictions_file", header=None), 1
+    if source.format != "parquet":
+        if len(table) and {"sequence", "prediction"} & set(table.iloc[0]):
+            table, first = table[1:].set_axis(table.iloc[0], axis=1), 2
+        elif table.shape[1] == 2:
+            table.columns = ["sequence", "prediction"]
+        else:
+            table.columns = table.iloc[0] if len(table) else table.columns
+    check_columns(table, ["sequence", "prediction"], path, "or, without header, sequence<TAB>prediction")
+    predicted, n_rows = numbers_of(table, "prediction", source, first=first), len(challenge.measured)
+    if challenge.sequences is None:
+        if len(predicted) < n_rows:
+            raise ValueError(f"{path} has {len(predicted)} rows, but row {n_rows - 1} (from 0) is public: {_FORM}")
+        return predicted[:n_rows]
+    if len(predicted) != n_rows:
+        raise ValueError(f"{path} has {len(predicted)} rows, the test file {n_rows}: {_FORM}")
+    sequences = table["sequence"].astype(str).str.upper().to_numpy(dtype=object)
+    for row in np.flatnonzero(sequences != challenge.sequences)[:1]:
+        found = f"the sequence is {sequences[row]!r}, in the test file {challenge.sequences[row]!r}"
+        raise ValueError(f"{source.place(first + row)}: {found}: {_FORM}")
+    return predicted
+
+
+def _place_rows(rows: np.ndarray, values: np.ndarray, challenge: Challenge, path: str) -> np.ndarray:
+    """Puts values into their places, float64 (n_rows,), if they are of all public rows, or of all rows there are."""
+    n_rows, found = len(challenge.measured), np.sort(rows)
+    every = np.arange(n_rows if challenge.sequences is not None else max(n_rows, len(rows)))
+    wanted = challenge.rows["all"] if challenge.leaderboard == "public" else every
+    if not (np.array_equal(found, wanted) or np.array_equal(found, every)):
+        missing, unknown = np.setdiff1d(wanted, found), np.setdiff1d(found, wanted)
+        what = f"{missing[0]} is missing" if len(missing) else f"{unknown[0]} is none of them"
+        hint = "" if challenge.leaderboard == "public" else "; the public rows alone are scored by --leaderboard public"
+        needed = f"the {challenge.leaderboard} leaderboard needs {len(wanted)}, each row of it once"
+        raise ValueError(f"{path} has {len(rows)} keys; {needed}: {what}{hint}")
+    predicted = np.full(len(every), np.nan)
+    predicted[rows] = values
+    return predicted[:n_rows]

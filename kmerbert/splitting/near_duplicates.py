@@ -1,0 +1,291 @@
+"""Groups of near-duplicate sequences, found without another program, so that no split divides them. Reads no files.
+
+Two sequences are near duplicates when the edit distance between them (substitutions, inserted and deleted bases) is
+at most `1 - identity` of the longer one, and they share 15 bases in a row at places that lie no further apart than that
+many bases. What near duplicates join is one group (single linkage). Bases at either end that 90 % of 100 or more
+sequences have in common, such as the constant flanks of a library, are left out of all of this.
+
+The 15 bases miss few pairs: d differences leave a stretch of at least (L - d) / (d + 1) of L bases untouched, so that
+all pairs with up to 4 substitutions in 80 bases are found (`benchmarks/speed/near_duplicates.py` measures more). Sequences
+that merely overlap, such as the tiles of a genome, are no near duplicates unless twice their shift is within the limit:
+a column that names the locus keeps tiles together.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.lib.stride_tricks import sliding_window_view
+from pandas.util import hash_array
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+STRETCH = 15  # bases; chance pairs of 7 million random inserts are few enough to be compared, and 32 bits hold the code
+REACH = 4  # sequences that each one is compared with, of those that follow it in the list of a shared stretch
+_CODES = bytes(b"ACGTN".find(letter) if letter in b"ACGTN" else 5 for letter in range(256))
+_COMPLEMENT = np.array([3, 2, 1, 0, 4], np.uint8)
+_PAST_END, _BEFORE_START = 5, 6  # no bases
+_MIXER = np.uint32(0x9E3779B1)  # odd, so that no two products are equal; repetitive codes are spread over the passes
+_CONSTANT_SHARE, _CONSTANT_MIN_ROWS, _CONSTANT_SAMPLE = 0.9, 100, 100_000
+_PASS_WINDOWS = 1 << 26  # windows sorted at a time, 8 bytes each
+_LIST_WINDOWS = 1 << 22  # of these, listed at a time
+_CACHED = 1 << 17  # letters cut into windows, and letters of texts compared, at a time: what a processor's cache holds
+
+
+class _Pool(NamedTuple):
+    """Sequences to compare.
+
+    Letters of all rows, uint8, with enough behind the last row to read any row at the length of the longest; where each
+    row begins in them and how many bases it has, int64, the constant ends left out.
+    """
+
+    letters: np.ndarray
+    begins: np.ndarray
+    lengths: np.ndarray
+
+
+def near_duplicates(
+    batches: Iterable[Sequence[str] | pa.Array], identity: float = 0.9, both_strands: bool = False
+) -> np.ndarray:
+    """Numbers the groups of near-duplicate sequences; the module says which these are.
+
+    Equal sequences are always in one group; shorter ones than 15 bases only if they are equal. A stretch that many
+    sequences have does not cost the square of their number: there each one is compared with the 4 that follow it at the
+    nearest places, and with the first at its own place. Two near duplicates stay apart only if they are in such a crowd
+    with every stretch that they share, and nothing joins them in a roundabout way.
+
+    Args:
+        batches: the sequences in the letters ACGTN, in lists or Arrow arrays. How they are divided into batches changes
+            nothing. N is a letter like others in the distance, but in no shared stretch.
+        identity: what near duplicates have at least: 1 - edit distance / bases of the longer one; above 0.5, up to 1.
+        both_strands: whether sequences are compared with the reverse complements of the others as well.
+
+    Returns:
+        int64 array (n,), equal for the rows of a group, numbered from 0 by first appearance.
+
+    Raises:
+        ValueError: for another letter, with the number of its sequence, or an identity that is not allowed.
+
+    >>> near_duplicates([["ACGTTGCAAGGCTTACATTC", "TTTTGGGGCCCCAAAACCGT"], ["ACGTTGCAAGGCTTACATTG"]]).tolist()
+    [0, 1, 0]
+    """
+    if not 0.5 < identity <= 1:
+        raise ValueError(f"identity {identity}: allowed is a share above 0.5, up to 1")
+    letters, lengths, hashes = _read(batches)
+    same = pd.factorize(hashes)[0]
+    unique = np.flatnonzero(np.diff(np.maximum.accumulate(same), prepend=-1))
+    pool = _trim(_Pool(letters, (np.cumsum(lengths) - lengths)[unique], lengths[unique]))
+    if both_strands:
+        labels = _link(_with_other_strand(pool), identity).astype(np.int64)
+        strands = np.split(labels, 2)
+        labels = _components(len(labels), [strands])[strands[0]]
+    else:
+        labels = _link(pool, identity)
+    return pd.factorize(labels[same])[0].astype(np.int64)
+
+
+def _read(batches: Iterable[Sequence[str] | pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Letters of all rows, uint8 (0 to 3, 4 for N, then room behind the last row); lengths, int64; hashes, uint64."""
+    letters, lengths, hashes, n_rows = bytearray(), [np.empty(0, np.int64)], [np.empty(0, np.uint64)], 0
+    for batch in batches:
+        words = batch.to_pylist() if isinstance(batch, pa.Array | pa.ChunkedArray) else list(batch)
+        codes = "".join(words).encode("utf-8", "replace").translate(_CODES)
+        if b"\5" in codes:
+            row = next(row for row, word in enumerate(words) if set(word) - set("ACGTN"))
+            raise ValueError(f"sequence {n_rows + row + 1}: {words[row][:40]!r}: allowed are the letters ACGTN")
+        letters += codes
+        lengths.append(np.fromiter(map(len, words), np.int64, len(words)))
+        hashes.append(hash_array(np.array(words, dtype=object), categorize=False))
+        n_rows += len(words)
+    lengths = np.concatenate(lengths)
+    letters += bytes([_PAST_END]) * int(lengths.max(initial=0))
+    return np.frombuffer(letters, np.uint8), lengths, np.concatenate(hashes)
+
+
+def _trim(pool: _Pool) -> _Pool:
+    """Leaves out the bases at both ends that nearly all rows share, unless that is most of what they have."""
+    letters, begins, lengths = pool
+    if len(begins) < _CONSTANT_MIN_ROWS:
+        return pool
+    some = slice(None, None, -(-len(begins) // _CONSTANT_SAMPLE))
+    left = _n_constant(letters, begins[some], 1, lengths[some])
+    right = _n_constant(letters, (begins + lengths - 1)[some], -1, lengths[some])
+    if np.median(lengths[some]) - left - right < STRETCH:
+        return pool
+    return _Pool(letters, begins + left, np.maximum(lengths - left - right, 0))
+
+
+def _n_constant(letters: np.ndarray, first: np.ndarray, step: int, lengths: np.ndarray) -> int:
+    """Number of bases, counted from the first or the last one, that nearly all rows have in common."""
+    rows, longest = np.arange(len(first)), int(lengths.max())
+    for n_bases in range(longest):
+        rows = rows[lengths[rows] > n_bases]
+        found = letters[first[rows] + step * n_bases]
+        counts = np.bincount(found, minlength=1)
+        if counts.max() < _CONSTANT_SHARE * len(first):
+            return n_bases
+        rows = rows[found == counts.argmax()]
+    return longest
+
+
+def _with_other_strand(pool: _Pool) -> _Pool:
+    """The same sequences, and after them their reverse complements."""
+    letters, begins, lengths = pool
+    size = int((begins + lengths).max(initial=0))
+    both = np.concatenate([_COMPLEMENT[letters[:size][::-1]], letters])
+    return _Pool(both, np.concatenate([size + begins, size - begins - lengths]), np.concatenate([lengths, lengths]))
+
+
+def _components(n_nodes: int, edges: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+    """Numbers of the connected components of a graph, int32 (n_nodes,)."""
+    a, b = (np.concatenate(ends) for ends in zip(*edges, strict=True))
+    graph = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n_nodes, n_nodes))
+    return connected_components(graph, directed=False)[1]
+
+
+def _link(pool: _Pool, identity: float) -> np.ndarray:
+    """Number of the group of every row of the pool, int32."""
+    n_rows, longest = len(pool.lengths), int(pool.lengths.max(initial=0))
+    row_bits, place_bits = n_rows.bit_length(), longest.bit_length()
+    n_windows = int(np.maximum(pool.lengths - STRETCH + 1, 0).sum())
+    # Within a pass all codes begin with the same bits; leaving these out makes room for the row and the place.
+    pass_bits = max((n_windows // _PASS_WINDOWS).bit_length(), row_bits + place_bits - 32)
+    limit = int(_limits(np.array(longest), identity))
+    tried = np.full((REACH + 1, n_rows), -1, np.int32)  # the row that each was last compared with
+    edges = [(np.empty(0, np.int64),) * 2]
+    labels = np.arange(n_rows, dtype=np.int32)
+    for number in range(1 << pass_bits):
+        windows = np.concatenate([np.empty(0, np.uint64), *_windows(pool, row_bits, place_bits, pass_bits, number)])
+        windows.sort()
+        for start in range(0, len(windows), _LIST_WINDOWS):
+            pairs = [np.empty(0, np.int64)]
+            listed = windows[start : start + _LIST_WINDOWS + REACH]
+            for way, a, b, apart in _neighbours(listed, row_bits, place_bits, limit):
+                new = (labels[a] != labels[b]) & (tried[way, a] != b)
+                a, b, apart = a[new], b[new], apart[new]
+                tried[way, a] = b
+                near = apart <= _limits(np.maximum(pool.lengths[a], pool.lengths[b]), identity)
+                pairs.append(a[near] * n_rows + b[near])
+            pairs = np.sort(np.concatenate(pairs))  # np.unique hashes, which takes far longer here
+            a, b = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], n_rows)
+            joined = _are_near(pool, a, b, identity)
+            edges.append((a[joined], b[joined]))
+        labels = _components(n_rows, edges)
+    return labels
+
+
+def _windows(pool: _Pool, row_bits: int, place_bits: int, pass_bits: int, number: int) -> Iterator[np.ndarray]:
+    """All windows of `STRETCH` bases without N whose codes begin with the bits of this pass.
+
+    One uint64 each, from the highest bit: the rest of the code, the window's place in its row (0-based), the row.
+    """
+    ends = np.cumsum(pool.lengths)
+    borders = np.searchsorted(ends, np.arange(_CACHED, int(ends[-1:].sum()), _CACHED))
+    for rows in np.split(np.arange(len(ends)), borders):
+        rows = rows[pool.lengths[rows] >= STRETCH]
+        if not len(rows):
+            continue
+        begins, counts = pool.begins[rows], pool.lengths[rows] - STRETCH + 1
+        codes, is_known = _mixed_codes(pool.letters[begins.min() : (begins + pool.lengths[rows]).max()])
+        before = np.cumsum(counts) - counts
+        order = np.arange(counts.sum())
+        index = order + np.repeat(begins - begins.min() - before, counts)
+        codes, chosen = codes[index], is_known[index]
+        if pass_bits:
+            chosen &= codes >> np.uint32(32 - pass_bits) == number
+        places_and_rows = (order << row_bits) + np.repeat(rows - (before << row_bits), counts)
+        rest = codes[chosen].astype(np.uint64) << np.uint64(row_bits + place_bits)
+        yield rest | places_and_rows[chosen].astype(np.uint64)
+
+
+def _mixed_codes(letters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of all windows of `STRETCH` letters, uint32, different for different ones; whether each is without N."""
+    codes, has_n = (letters & 3).astype(np.uint32), letters > 3
+    for span in (1, 2, 4, STRETCH - 8):  # from 8 bases on, two windows that overlap
+        codes = codes[:-span] << np.uint32(2 * span) | codes[span:]
+        has_n = has_n[:-span] | has_n[span:]
+    return codes * _MIXER, ~has_n
+
+
+def _neighbours(
+    windows: np.ndarray, row_bits: int, place_bits: int, limit: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """Pairs of rows that share a window: the way they were found, 0 to `REACH`; both rows; its places' difference.
+
+    Sorted windows list the rows that share one by its place. Each row is paired with those that follow, as far as
+    `limit` bases allow, and where more stand at its own place with the first of these. All arrays are int64.
+    """
+    places = windows >> np.uint64(row_bits)  # the codes still before them
+    codes = places >> np.uint64(place_bits)
+
+    def pairs(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        a, b = ((windows[side] & np.uint64((1 << row_bits) - 1)).astype(np.int64) for side in (first, second))
+        return a, b, (places[second] - places[first]).astype(np.int64)
+
+    index = np.flatnonzero(codes[1:] == codes[:-1])
+    for lag in range(1, REACH + 1):
+        index = index[index + lag < len(windows)]
+        is_listed = codes[index + lag] == codes[index]
+        index = index[is_listed & (places[index + lag] - places[index] <= np.uint64(limit))]
+        yield lag, *pairs(index, index + lag)
+    crowded = index[places[index] == places[index + REACH]] + REACH
+    yield 0, *pairs(np.searchsorted(places, places[crowded]), crowded)
+
+
+def _limits(lengths: np.ndarray, identity: float) -> np.ndarray:
+    """Differences allowed between sequences of which the longer one has these bases, int64."""
+    return np.floor((1 - identity) * lengths + 1e-6).astype(np.int64)  # 0.1 of 80 is 8, whatever binary numbers say
+
+
+def _are_near(pool: _Pool, a: np.ndarray, b: np.ndarray, identity: float) -> np.ndarray:
+    """Whether the edit distance between rows a and b is within the limit, bool (n,)."""
+    longer = np.maximum(pool.lengths[a], pool.lengths[b])
+    limits = _limits(longer, identity)
+    found = np.zeros(len(a), bool)
+    todo = np.flatnonzero(np.abs(pool.lengths[a] - pool.lengths[b]) <= limits)
+    todo = todo[np.argsort(longer[todo], kind="stable")]
+    while len(todo):
+        shortest = int(longer[todo[0]])
+        some = todo[: max(1, 8 * _CACHED // shortest)]
+        some = some[longer[some] <= 1.2 * shortest]  # so that little is filled up
+        distances = _edit_distances(_texts(pool, a[some]), _texts(pool, b[some]), int(limits[some].max()))
+        found[some] = distances <= limits[some]
+        todo = todo[len(some) :]
+    return found
+
+
+def _texts(pool: _Pool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Letters of rows, uint8 (longest, n), filled up with `_PAST_END`, and their lengths, int64 (n,)."""
+    lengths = pool.lengths[rows]
+    longest = int(lengths.max())
+    letters = sliding_window_view(pool.letters, longest)[pool.begins[rows]].T
+    return np.where(np.arange(longest)[:, None] < lengths, letters, np.uint8(_PAST_END)), lengths
+
+
+def _edit_distances(
+    first: tuple[np.ndarray, np.ndarray], second: tuple[np.ndarray, np.ndarray], limit: int
+) -> np.ndarray:
+    """Edit distances of pairs of texts, int64 (n,), where they are within the limit; some number above it elsewhere.
+
+    The table of doi:10.1145/321796.321811, a row at a time for all pairs, and of it the cells within `limit` of the
+    diagonal (doi:10.1016/S0019-9958(85)80046-2). The lengths of a pair may differ by at most the limit. What fills
+    texts up equals itself, and so adds nothing.
+    """
+    (a, n_a), (b, n_b) = first, second
+    n_lanes, n_pairs = 2 * limit + 1, a.shape[1]
+    dtype = np.uint8 if len(a) + limit + 2 < 256 else np.int32
+    fills = ((limit, _BEFORE_START), (max(0, len(a) + limit - len(b)), _PAST_END))
+    before, behind = (np.full((n_letters, n_pairs), fill, np.uint8) for n_letters, fill in fills)
+    b = np.concatenate([before, b, behind])
+    cells = np.full((n_lanes + 1, n_pairs), limit + 1, dtype)  # the last lane is beyond the limit and stays so
+    cells[limit:n_lanes] = np.arange(limit + 1)[:, None]
+    step = np.empty(n_pairs, dtype)
+    for place, letters in enumerate(a):
+        kept_or_changed = cells[:-1] + (b[place : place + n_lanes] != letters)
+        np.minimum(kept_or_changed, cells[1:] + dtype(1), out=cells[:-1])
+        for lane in range(1, n_lanes):
+            np.add(cells[lane - 1], dtype(1), out=step)
+            np.minimum(cells[lane], step, out=cells[lane])
+    return cells[n_b - n_a + limit, np.arange(n_pairs)].astype(np.int64)

@@ -1,0 +1,57 @@
+"""The batches benchmark at toy size: every way is measured, and ours and the peer give the model the same tokens."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.speed import batches
+from kmerbert.tokens.batches import collate
+from tokenization_kmer import KmerTokenizer
+
+SIZES = ["--rows", "40", "--peer_rows", "9", "--length", "12", "--k", "3", "--batch_sizes", "4", "16"]
+
+
+def test_every_way_is_measured(capsys: pytest.CaptureFixture) -> None:
+    found = batches.main(SIZES)
+    assert len(found) == 6
+    for rates in found.values():
+        assert list(rates) == [4, 16]
+        assert min(rates.values()) > 0
+    table = capsys.readouterr().out
+    assert table.startswith("40 random sequences of 12 bases, 3-mers, one process, one thread\n")
+    assert all(table.count(f"\n{name} ") == 2 for name in found)
+
+
+def test_every_row_goes_by_once(tmp_path: Path) -> None:
+    rows = batches.load_rows(tmp_path, 20, 10, 0, KmerTokenizer(3))
+    seen: list[float] = []
+
+    def watch(batch: dict[str, np.ndarray]) -> dict:
+        seen.extend(batch["labels"][:, 0].tolist())
+        return collate(batch)
+
+    assert batches.pass_over(batches.make_trainer(tmp_path, rows, watch, 8)) == 20
+    assert sorted(seen) == sorted(rows.targets[:, 0].tolist())
+    assert seen != rows.targets[:, 0].tolist()
+
+
+def test_a_peer_that_disagrees_stops_the_program(tmp_path: Path) -> None:
+    rows = batches.load_rows(tmp_path, 10, 10, 0, KmerTokenizer(3))
+    lists = batches.as_lists(rows, 4)
+    batches.check(rows, lists)
+    others = rows.with_targets(rows.targets + 1)
+    with pytest.raises(RuntimeError, match="^ours and the peer give different batches$"):
+        batches.check(others, lists)
+
+
+def test_the_limit_copies_every_row() -> None:
+    assert batches.gather(np.arange(14, dtype=np.int16).reshape(7, 2), 3, 0)() == 7
+
+
+@pytest.mark.parametrize("flags", [["--rows", "0"], ["--batch_sizes", "8", "0"], ["--k", "8"], ["--length", "5"]])
+def test_sizes_that_cannot_be(flags: list[str], capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        batches.main(flags)
+    words = "--rows, --peer_rows and --batch_sizes must be 1 or more, and --k 1 to 7, not above --length"
+    assert words in capsys.readouterr().err

@@ -1,0 +1,119 @@
+"""DNA as plain strings: letters, the other strand, FASTA, windows."""
+
+import doctest
+import itertools
+import random
+
+import pytest
+
+from kmerbert.dna import sequences
+from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, reverse_complement, windows
+from kmerbert.reading.sources import FastaRecord, read_fasta
+
+# Every IUPAC code (doi:10.1093/nar/13.9.3021) and the bases that it stands for.
+IUPAC = {
+    "A": "A", "C": "C", "G": "G", "T": "T", "U": "T", "R": "AG", "Y": "CT", "S": "CG", "W": "AT", "K": "GT", "M": "AC",
+    "B": "CGT", "D": "AGT", "H": "ACT", "V": "ACG", "N": "ACGT",
+}  # fmt: skip
+PAIR = {"A": "T", "C": "G", "G": "C", "T": "A"}
+
+
+@pytest.mark.parametrize("letter", [chr(code) for code in range(256)])
+def test_every_byte(letter: str) -> None:
+    bases = IUPAC.get(letter.upper()) if letter.isascii() else None
+    expected = BAD if bases is None else bases if len(bases) == 1 else "N"
+    assert letter.encode("latin-1").translate(CANONICAL).decode() == expected
+
+
+def test_canonical_of_clean_dna_is_itself() -> None:
+    assert canonical("ACGTN") == "ACGTN"
+    assert canonical("") == ""
+
+
+@pytest.mark.parametrize(
+    ("sequence", "letter", "position"),
+    [
+        ("ACGX", "X", 4),
+        ("-ACG", "-", 1),
+        ("AC GT", " ", 3),
+        ("ACG*", "*", 4),
+        ("AC\u00e9", "\u00e9", 3),
+        ("A!", "!", 2),
+    ],
+)
+def test_canonical_says_which_letter(sequence: str, letter: str, position: int) -> None:
+    message = f"^letter {letter!r} at base {position}: allowed are ACGTN, U, and IUPAC codes"
+    with pytest.raises(ValueError, match=message.replace("*", r"\*")):
+        canonical(sequence)
+
+
+@pytest.mark.parametrize("letter", IUPAC)
+def test_complement_pairs_every_code(letter: str) -> None:
+    other = reverse_complement(letter)
+    assert {PAIR[base] for base in IUPAC[letter]} == set(IUPAC[other])
+    assert reverse_complement(letter.lower()) == other.lower()
+
+
+def test_reverse_complement_twice_is_the_sequence() -> None:
+    letters = [letter for letter in IUPAC if letter != "U"]
+    sequence = "".join(random.Random(0).choices(letters + [letter.lower() for letter in letters], k=300))
+    assert reverse_complement(reverse_complement(sequence)) == sequence
+    assert reverse_complement("AACg") == "cGTT"
+
+
+@pytest.mark.parametrize("n_bases", range(1, 40))
+@pytest.mark.parametrize(("length", "step"), [(1, 1), (5, 5), (7, 3), (7, 1), (10, 9), (50, 20)])
+def test_windows_cover_every_base(n_bases: int, length: int, step: int) -> None:
+    found = windows(n_bases, length, step)
+    assert {base for start, end in found for base in range(start, end)} == set(range(n_bases))
+    assert {end - start for start, end in found} == {min(length, n_bases)}
+    assert found == sorted(set(found))
+    assert found[-1][1] == n_bases
+    steps = [b[0] - a[0] for a, b in itertools.pairwise(found)]
+    assert all(found_step == step for found_step in steps[:-1])
+    assert all(0 < found_step <= step for found_step in steps)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_windows_follow_one_another(seed: int) -> None:
+    """Half of them are full, the others uniform below; only an end too short for a k-mer is left out."""
+    found = random_windows(200_003, 515, 6, 0.5, random.Random(seed))
+    assert found[0][0] == 0
+    assert all(left[1] == right[0] for left, right in itertools.pairwise(found))
+    assert 200_003 - 6 < found[-1][1] <= 200_003
+    lengths = [end - start for start, end in found[:-1]]
+    assert min(lengths) >= 6
+    assert max(lengths) == 515
+    assert sum(length == 515 for length in lengths) / len(lengths) == pytest.approx(0.5, abs=0.1)
+    short = [length for length in lengths if length < 515]
+    assert sum(short) / len(short) == pytest.approx(515 / 2, rel=0.15)
+    assert random_windows(5, 515, 6, 0.5, random.Random(seed)) == []
+    assert random_windows(515, 515, 6, 1.0, random.Random(seed)) == [(0, 515)]
+
+
+def test_fasta_as_people_write_it() -> None:
+    lines = ["\n", ">one  described here\r\n", "ACG\r\n", "\r\n", "tt\r\n", ">two\n", ">three\tx\n", "GG"]
+    assert list(read_fasta(lines)) == [
+        FastaRecord("one", "ACGtt", 2),
+        FastaRecord("two", "", 6),
+        FastaRecord("three", "GG", 7),
+    ]
+    assert list(read_fasta([])) == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["", "ACGT"], "^line 2: 'ACGT' before the first header: a FASTA file begins with >name$"),
+        ([">a", "ACG", "> ", "ACG"], "^line 3: a FASTA header without a name: write >name$"),
+    ],
+)
+def test_what_is_no_fasta(lines: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        list(read_fasta(lines))
+
+
+def test_examples_in_docstrings() -> None:
+    found = doctest.testmod(sequences)
+    assert found.attempted
+    assert not found.failed

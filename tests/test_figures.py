@@ -1,0 +1,180 @@
+"""Figures, read back from their axes: what is drawn, what is written, and that nothing else happens."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from kmerbert.figures import on_same_scale, plot_predicted_against_measured, plot_training_curves
+
+RANDOM = np.random.default_rng(0)
+MEASURED = RANDOM.normal(11, 3, 500)
+PREDICTED = 11 + 0.7 * (MEASURED - 11) + RANDOM.normal(0, 1, 500)
+LOG = [
+    {"step": 10, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-3},
+    {"step": 20, "epoch": 1.0, "loss": 1.0},
+    {"step": 20, "epoch": 1.0, "eval_loss": 1.2, "eval_pearsonr": 0.5, "eval_mse": 1.2},
+    {"step": 40, "epoch": 2.0, "eval_loss": 1.1, "eval_pearsonr": 0.7, "eval_mse": 1.1},
+    {"step": 60, "epoch": 3.0, "eval_loss": 1.3, "eval_pearsonr": 0.6, "eval_mse": 1.3},
+    {"step": 60, "epoch": 3.0, "eval_loss": 1.1, "eval_pearsonr": 0.7},
+    {"step": 60, "epoch": 3.0, "train_loss": 1.5, "train_runtime": 3.0},
+]
+
+
+def text_of(ax: Axes) -> str:
+    """The words in the corner."""
+    return " ".join(text.get_text() for text in ax.texts)
+
+
+def lines_of(ax: Axes) -> dict[str, list]:
+    """The points of every named line."""
+    lines = {line.get_label(): np.asarray(line.get_xydata()).tolist() for line in ax.lines}
+    return {label: points for label, points in lines.items() if not label.startswith("_")}
+
+
+def legend_of(ax: Axes) -> list[str]:
+    """The words of the legend."""
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+class TestPredictedAgainstMeasured:
+    def test_every_row_is_counted_once(self) -> None:
+        ax = plot_predicted_against_measured(PREDICTED, MEASURED, unit="log2 bin", title="ridge")
+        assert ax.collections[0].get_array().sum() == 500
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("measured (log2 bin)", "predicted (log2 bin)")
+        assert ax.get_title() == "ridge"
+        assert ax.figure.axes[1].get_ylabel() == "rows per hexagon"
+        r, rho = (
+            np.corrcoef(PREDICTED, MEASURED)[0, 1],
+            np.corrcoef(PREDICTED.argsort().argsort(), MEASURED.argsort().argsort())[0, 1],
+        )
+        assert text_of(ax) == f"r = {r:.3f}\nρ = {rho:.3f}\nn = 500"
+
+    def test_one_scale_has_equal_limits_and_the_line_of_equality(self) -> None:
+        ax = plot_predicted_against_measured(PREDICTED, MEASURED)
+        assert ax.get_xlim() == ax.get_ylim()
+        assert "equality" in lines_of(ax)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("measured", "predicted")
+
+    @pytest.mark.parametrize(("measured", "same_scale"), [((MEASURED - 11) / 3, None), (MEASURED, False)])
+    def test_another_scale_has_no_line_of_equality(self, measured: np.ndarray, same_scale: bool | None) -> None:
+        ax = plot_predicted_against_measured(PREDICTED, measured, unit="SD", same_scale=same_scale)
+        assert not lines_of(ax)
+        assert ax.get_ylabel() == "predicted (the model's own scale)"
+        assert ax.get_ylim()[0] < PREDICTED.min() < PREDICTED.max() < ax.get_ylim()[1]
+
+    def test_missing_rows_are_left_out_and_few_or_constant_rows_drawn(self) -> None:
+        measured = np.where(np.arange(500) < 3, MEASURED, np.nan)
+        assert "n = 3" in text_of(plot_predicted_against_measured(PREDICTED, measured))
+        assert text_of(plot_predicted_against_measured([1.0], [1.0])) == "no correlation: constant\nn = 1"
+        ax = plot_predicted_against_measured(np.full(500, 11.0), MEASURED)
+        assert "no correlation" in text_of(ax)
+        assert "equality" in lines_of(ax)
+
+    def test_few_rows_are_points(self) -> None:
+        ax = plot_predicted_against_measured(PREDICTED[:400], MEASURED[:400], same_scale=False)
+        (points,) = ax.lines
+        np.testing.assert_array_equal(points.get_xydata(), np.stack([MEASURED[:400], PREDICTED[:400]], axis=1))
+        assert not ax.collections
+        assert len(ax.figure.axes) == 1
+        assert len(plot_predicted_against_measured(PREDICTED[:401], MEASURED[:401]).figure.axes) == 2
+
+    @pytest.mark.parametrize("n", [300, 500])
+    def test_differences_have_zero_in_the_middle(self, n: int) -> None:
+        measured, predicted = MEASURED[:n] - 9, PREDICTED[:n] + 4
+        ax = plot_predicted_against_measured(predicted, measured, unit="SD", same_scale=False, is_difference=True)
+        for (low, high), values in ((ax.get_xlim(), measured), (ax.get_ylim(), predicted)):
+            assert low == -high
+            assert low < values.min() < values.max() < high
+        labels = (ax.get_xlabel(), ax.get_ylabel())
+        assert labels == ("measured difference (SD)", "predicted difference (the model's own scale)")
+        crossed = {tuple(map(tuple, line.get_xydata())) for line in ax.lines if len(line.get_xydata()) == 2}
+        assert crossed == {((0, 0), (1, 0)), ((0, 0), (0, 1))}
+        assert [bar.get_ylabel() for bar in ax.figure.axes[1:]] == (["pairs per hexagon"] if n == 500 else [])
+        ax = plot_predicted_against_measured(predicted, measured, same_scale=True, is_difference=True)
+        assert ax.get_xlim() == ax.get_ylim() == (-ax.get_xlim()[1], ax.get_xlim()[1])
+        assert "equality" in lines_of(ax)
+
+    def test_a_negative_correlation_has_a_minus_sign(self) -> None:
+        assert "r = −1.000" in text_of(plot_predicted_against_measured(-MEASURED, MEASURED))
+
+    @pytest.mark.parametrize(
+        ("predicted", "measured", "message"),
+        [
+            ([1.0, 2.0], [1.0], r"predicted \(2,\) and measured \(1,\)"),
+            ([[1.0]], [[1.0]], r"must be \(n,\)"),
+            ([1.0], [np.nan], "nothing to draw"),
+            ([np.nan, 1.0], [1.0, 2.0], "NaN or infinite"),
+        ],
+    )
+    def test_refusals(self, predicted: list, measured: list, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            plot_predicted_against_measured(predicted, measured)
+
+
+def test_same_scale() -> None:
+    assert on_same_scale(PREDICTED, MEASURED)
+    assert on_same_scale(np.full(500, 11.0), MEASURED)
+    assert not on_same_scale(PREDICTED, MEASURED / 18)
+    assert not on_same_scale(100 * (PREDICTED - 11), MEASURED)
+
+
+class TestTrainingCurves:
+    def test_losses_metric_and_best_step(self) -> None:
+        ax = plot_training_curves(LOG, title="run")
+        second = ax.figure.axes[-1]
+        assert lines_of(ax) == {
+            "training loss": [[10, 2.0], [20, 1.0]],
+            "validation loss": [[20, 1.2], [40, 1.1], [60, 1.3]],
+        }
+        assert lines_of(second) == {
+            "validation Pearson r": [[20, 0.5], [40, 0.7], [60, 0.6]],
+            "best: 0.7 at step 40": [[40, 0.7]],
+        }
+        assert (ax.get_xlabel(), ax.get_ylabel(), second.get_ylabel()) == ("training step", "loss", "Pearson r")
+        assert ax.get_title() == "run"
+        assert legend_of(ax) == [*lines_of(ax), *lines_of(second)]
+
+    def test_the_best_error_is_the_smallest(self) -> None:
+        assert "best: 1.1 at step 40" in legend_of(plot_training_curves(LOG, metric="mse"))
+
+    def test_without_metric_the_loss_alone(self) -> None:
+        ax = plot_training_curves(LOG, metric=None)
+        assert len(ax.figure.axes) == 1
+        assert "best: 1.1 at step 40" in legend_of(ax)
+        ax = plot_training_curves(LOG[:2], metric=None)
+        assert legend_of(ax) == ["training loss"]
+
+    def test_values_of_a_diverged_run_are_left_out(self) -> None:
+        ax = plot_training_curves([*LOG, {"step": 80, "eval_loss": float("nan"), "eval_pearsonr": float("nan")}])
+        assert "best: 0.7 at step 40" in legend_of(ax)
+
+    def test_refusals(self) -> None:
+        with pytest.raises(ValueError, match="neither 'loss' nor 'eval_loss'.*trainer_state.json"):
+            plot_training_curves([{"step": 1, "train_loss": 1.0}], metric=None)
+        with pytest.raises(ValueError, match="no 'eval_r2'; metrics found: loss, mse, pearsonr"):
+            plot_training_curves(LOG, metric="r2")
+
+
+def test_given_axes_are_used_and_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    style = dict(mpl.rcParams)
+    left, right = Figure(layout="constrained").subplots(1, 2)
+    assert plot_predicted_against_measured(PREDICTED, MEASURED, ax=left) is left
+    assert plot_training_curves(LOG, ax=right) is right
+    left.figure.savefig("figure.png")
+    assert [file.name for file in tmp_path.iterdir()] == ["figure.png"]
+    assert dict(mpl.rcParams) == style
+
+
+def test_no_pyplot_and_no_torch() -> None:
+    code = "import sys, kmerbert.figures; sys.exit(bool({'matplotlib.pyplot', 'torch'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
