@@ -1,13 +1,13 @@
 """Compares predictions with measured values: metrics and figures, without a model or a GPU.
 
-Reads a table with a header (.tsv .csv .parquet, text also .gz): `id` or `sequence`, `prediction` and `observed`, or
+Reads a table with a header (.tsv .csv .parquet, text also compressed): `id` or `sequence`, `prediction` and `observed`, or
 `prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and baselines/kmer_ridge.py write it.
-Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png. Where the
-table has `lower` and `upper`, metrics say which share of measured values lies between them, and how wide that is.
+Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png. If the table
+has `lower` and `upper`, the metrics say what share of measured values lies between them, and how wide that is.
 
 With --challenge_dir it gives the official score of the DREAM Challenge 2022 instead, and draws one figure per subset.
 Predictions are then the challenge's .json of rows and values, its sequence<TAB>prediction, or a table `sequence
-prediction`. The folder holds public_leaderboard_ids and, for the private score, test_subset_ids and the labelled test
+prediction`. The folder contains public_leaderboard_ids and, for the private score, test_subset_ids and the labelled test
 file, filtered_test_data_with_MAUDE_expression.txt, as they are published (doi:10.5281/zenodo.10633252).
 
     python run_evaluate.py --predictions_file predictions.tsv --baseline_file ridge.tsv --output_dir evaluation
@@ -19,30 +19,35 @@ file, filtered_test_data_with_MAUDE_expression.txt, as they are published (doi:1
 
 import json
 import re
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from kmerbert.cli.flags import EvaluationArguments
+from kmerbert.cli.flags import EvaluationArguments, split_names
 from kmerbert.cli.parser import parse
 from kmerbert.cli.run import run
 from kmerbert.figures import plot_predicted_against_measured, plot_training_curves
-from kmerbert.files import check_folder
+from kmerbert.files import check_folder, whole_file
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
+from kmerbert.scoring.metrics import METRIC_LABELS
 from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
 RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
-Results = tuple[dict[str, Any], dict[str, Any], list[str]]  # content of metrics.json, figures by name, lines to print
+# Content of metrics.json, figures by file name, lines to print.
+Results = tuple[dict[str, Any], dict[str, "Axes"], list[str]]
 
 
 def evaluate_table(args: EvaluationArguments) -> Results:
     """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
     comparison = Comparison.read(args.predictions_file, args.baseline_file)
     metrics, figures = comparison.score(), {}
-    for name, x, y in zip(comparison.names, comparison.predicted["model"].T, comparison.measured.T, strict=True):
+    for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = re.sub(r"[^\w.-]", "_", f"predicted_against_measured{name and '_' + name}.png")
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
     return metrics, figures, comparison.lines(metrics)
@@ -62,40 +67,45 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
     return metrics, figures, score_lines(metrics, challenge.constant_subsets(predicted))
 
 
-def write_results(folder: Path, metrics: dict[str, Any], figures: dict[str, Any]) -> None:
-    """Puts the results into the folder when all are whole, in the place of those it held."""
+def draw_training(run_dir: Path) -> "Axes":
+    """Draws the curves of a training run."""
+    log = json.loads((run_dir / "trainer_state.json").read_text(encoding="utf-8")).get("log_history", [])
+    metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
+    return plot_training_curves(log, metric=metric, label=METRIC_LABELS.get(metric))
+
+
+def write_results(folder: Path, metrics: Mapping[str, Any], figures: Mapping[str, "Axes"]) -> None:
+    """Replaces the results in a folder, once all new ones are complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".unfinished-") as unfinished:
-        Path(unfinished, "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    old = [file for file in folder.iterdir() if RESULTS.fullmatch(file.name)]
+    with ExitStack() as stack:
+        partial = stack.enter_context(whole_file(folder / "metrics.json"))
+        partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         for name, ax in figures.items():
-            ax.figure.savefig(Path(unfinished, name), dpi=200)
-        for file in filter(lambda file: RESULTS.fullmatch(file.name), list(folder.iterdir())):
+            ax.figure.savefig(stack.enter_context(whole_file(folder / name)), dpi=200, format="png")
+        for file in old:
             file.unlink()
-        for file in list(Path(unfinished).iterdir()):
-            file.replace(folder / file.name)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the script; returns the content of metrics.json."""
-    (args,) = parse([EvaluationArguments], argv, description=__doc__.split("\n")[0])
-    folder, state = Path(args.output_dir), Path(args.run_dir or "", "trainer_state.json")
+    (args,) = parse([EvaluationArguments], argv, __doc__)
+    folder, run_dir = Path(args.output_dir), Path(args.run_dir or "")
     old = [] if args.overwrite_output_dir else [file.name for file in folder.glob("*") if RESULTS.fullmatch(file.name)]
     if old:
-        raise ValueError(f"--output_dir {folder} already holds {old[0]}: name another or --overwrite_output_dir")
+        raise ValueError(f"--output_dir {folder} already contains {old[0]}: name another or --overwrite_output_dir")
     check_folder(folder, f"--output_dir {folder}")
-    if args.run_dir and not state.is_file():
+    if args.run_dir and not (run_dir / "trainer_state.json").is_file():
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
 
     metrics, figures, lines = evaluate_challenge(args) if args.challenge_dir else evaluate_table(args)
     if args.replicate_columns:
-        names = [name.strip() for name in args.replicate_columns.split(",")]
+        names = split_names(args.replicate_columns)
         ceiling = noise_ceiling(read_replicates(args.replicate_file or args.predictions_file, names), names)
         metrics |= ceiling._asdict()
         lines.append(ceiling.line())
     if args.run_dir:
-        log = json.loads(state.read_text(encoding="utf-8")).get("log_history", [])
-        metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
-        figures["training_curves.png"] = plot_training_curves(log, metric=metric)
+        figures["training_curves.png"] = draw_training(run_dir)
     write_results(folder, metrics, figures)
     print(*lines, sep="\n")
     return metrics

@@ -1,4 +1,4 @@
-"""Pretrains a masked language model on DNA: it learns to guess hidden bases from their neighbours.
+"""Pretrains a masked language model on DNA: it learns to predict hidden bases from their neighbours.
 
 Reads sequences from a table, a FASTA file, plain lines or a Hub dataset; labels are not needed. Writes the model, its
 tokenizer, metrics and a model card to --output_dir; run_finetune_regression.py starts from that folder.
@@ -16,19 +16,18 @@ from transformers import AutoModelForMaskedLM, Trainer
 from kmerbert.cli.flags import ModelArguments, PretrainingDataArguments
 from kmerbert.cli.parser import parse
 from kmerbert.cli.run import run
-from kmerbert.models import loading as models
+from kmerbert.models.loading import load_config, load_model, load_tokenizer, max_tokens
 from kmerbert.models.outputs import score_masked_tokens
-from kmerbert.scoring import masked as masked_metrics
-from kmerbert.sharing.card import CardFacts, chosen, code_version, settings, write_card
+from kmerbert.scoring.masked import MaskedMetrics, MaskedScorer
+from kmerbert.scoring.metrics import MASKED_LM_METRICS
+from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics
+from kmerbert.sharing.hub import publish
 from kmerbert.tokens.masking import build_masking
-from kmerbert.training import run as training
-from kmerbert.training import splits as data
-from kmerbert.training import streaming
-from kmerbert.training.callbacks import callbacks
+from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import PretrainingArguments
 from kmerbert.training.losses import masked_lm_loss
-from modeling_kmer_conv import KmerConvConfig  # noqa: F401 (makes --model_type kmer_conv known)
-from tokenization_kmer import KmerTokenizer
+from kmerbert.training.run import flatten, plan_evaluations, report, save_run, start_run, train
+from kmerbert.training.splits import load_flanks, load_splits
 
 USAGE = """from transformers import pipeline
 fill = pipeline("fill-mask", model="REPO", trust_remote_code=True)
@@ -37,24 +36,23 @@ fill("TGCATTTTTTTCACATC[MASK]GGTTACGGCTGTT")"""
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the script; returns the final metrics of every split."""
-    groups = (ModelArguments, PretrainingDataArguments, PretrainingArguments)
-    model_args, data_args, training_args = parse(groups, argv, __doc__)
+    groups = (PretrainingDataArguments, ModelArguments, PretrainingArguments)
+    data_args, model_args, training_args = parse(groups, argv, __doc__)
     training_args.batch_eval_metrics = True  # as MaskedMetrics counts
 
-    checkpoint = training.start_run(training_args, model_args, data_args)
+    checkpoint = start_run(training_args, model_args, data_args)
 
-    tokenizer = models.load_tokenizer(KmerTokenizer, model_args)
-    config = models.load_config(model_args, tokenizer)
-    collator = build_masking(data_args, tokenizer, training_args.seed)
+    tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
+    config = load_config(tokenizer, **model_args.checkpoint, **model_args.architecture)
+    collator = build_masking(tokenizer, **data_args.mask, seed=training_args.seed)
     with training_args.main_process_first(desc="reading the sequences"):
-        splits = streaming.load_splits(
-            training_args, data_args, tokenizer, models.max_tokens(config), flanks=data.load_flanks(data_args, config)
-        )
-    training.plan_evaluations(training_args, splits, masked_metrics.MASKED_METRICS)
-    facts = streaming.describe(splits["train"]) | {"code_version": code_version(Path(__file__).parent)}
+        flanks = load_flanks(data_args, config)
+        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), flanks=flanks)
+    plan_evaluations(training_args, splits, MASKED_LM_METRICS)
+    facts = splits["train"].facts() | {"code_version": code_version(Path(__file__).parent)}
     collator.check_length(facts["sequence_length"][1])
 
-    model = models.load_model(AutoModelForMaskedLM, model_args, config)
+    model = load_model(AutoModelForMaskedLM, config, **model_args.checkpoint)
     model.config.update(facts)
     score_masked_tokens(model)
     trainer = Trainer(
@@ -65,29 +63,30 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
         compute_loss_func=masked_lm_loss,
-        preprocess_logits_for_metrics=masked_metrics.MaskedScorer(tokenizer),
-        compute_metrics=masked_metrics.MaskedMetrics(),
-        callbacks=callbacks(training_args, model_args, data_args),
+        preprocess_logits_for_metrics=MaskedScorer(tokenizer),
+        compute_metrics=MaskedMetrics(),
+        callbacks=make_callbacks(training_args, model_args, data_args),
     )
 
-    training.train(trainer, checkpoint)
+    train(trainer, checkpoint)
     metrics = {}
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in splits:
             metrics[split] = trainer.evaluate(splits[split], metric_key_prefix=prefix)
-            training.report(trainer, prefix, metrics[split])
+            report(trainer, prefix, metrics[split])
 
+    save_run(trainer)
     card = CardFacts(
         task="fill-mask",
         summary=f"A masked language model of DNA over {tokenizer.k}-mers (stride {tokenizer.stride}). It reads plain DNA "
-        f"and guesses what is hidden. Masking: {data_args.masking}.",
+        f"and predicts what is hidden. Masking: {data_args.masking}.",
         usage=USAGE,
-        metrics=chosen(metrics, masked_metrics.MASKED_METRICS),
-        settings=settings(training_args, model),
+        metrics=select_metrics(metrics, MASKED_LM_METRICS),
+        settings=describe_settings(training_args, model),
         base_model=model_args.model_name_or_path,
     )
-    training.finish_run(trainer, lambda folder, repository: write_card(folder, repository, card, model.config))
-    return training.flat(metrics)
+    publish(trainer, card)
+    return flatten(metrics)
 
 
 if __name__ == "__main__":

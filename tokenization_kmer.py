@@ -20,7 +20,9 @@ from transformers import BatchEncoding, PreTrainedTokenizer
 logger = logging.getLogger(__name__)
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PAD, UNK, CLS, SEP, _, N_SPECIAL = range(6)
+PAD, UNK, CLS, SEP = range(4)
+N_SPECIAL = len(SPECIAL_TOKENS)  # the ids of k-mers begin here
+N_ADDED = 2  # [CLS] and [SEP] around every sequence
 WHITESPACE = " \t\r\n\f\v"
 BLOCK_BASES = 2**18  # letters tokenised at a time: their temporary arrays stay in the L2 cache
 UNUSUAL_OPTIONS = ("is_split_into_words", "return_overflowing_tokens", "return_length", "sanitize_control_tokens")
@@ -111,49 +113,60 @@ class KmerTokenizer(PreTrainedTokenizer):
         sequences = [sequences] if isinstance(sequences, str) else list(sequences)
         try:
             return self._encode_rows(sequences, int(add_special_tokens))
-        except TypeError:  # asking every sequence for its type beforehand would cost a tenth of the speed
-            row, bad = next((row, found) for row, found in enumerate(sequences) if not isinstance(found, str))
+        except TypeError:  # checking every type beforehand would cost a tenth of the speed
+            row, bad = next((row, value) for row, value in enumerate(sequences) if not isinstance(value, str))
             raise ValueError(f"sequence {row}, counted from 0, is {bad!r}; allowed are strings of DNA") from None
 
     def _encode_rows(self, sequences: list[str], first: int) -> np.ndarray:
         """What `encode_ids` returns; `first` is the column of the first k-mer: 1 with special tokens, 0 without."""
-        is_ragged, fill = len(set(map(len, sequences))) > 1, self.alphabet[0]
+        is_ragged = len(set(map(len, sequences))) > 1
         lengths = np.array([len(sequence) for sequence in (sequences if is_ragged else sequences[:1])], np.int64)
-        longest, n_kmers = int(lengths.max(initial=0)), self.n_tokens(lengths)
-        most, n_rows = self.n_tokens(longest), max(1, BLOCK_BASES // max(1, longest))
-        ids = (np.zeros if is_ragged else np.empty)((len(sequences), most + 2 * first), self._id_dtype)
+        longest = int(lengths.max(initial=0))
+        n_kmers, most_kmers = self.n_tokens(lengths), self.n_tokens(longest)
+        ids = (np.zeros if is_ragged else np.empty)((len(sequences), most_kmers + 2 * first), self._id_dtype)
         if first:
             ids[:, 0] = CLS
             ids[np.arange(len(ids)) if is_ragged else slice(None), n_kmers + 1] = SEP
-        for rows in [slice(start, start + n_rows) for start in range(0, len(sequences), n_rows)]:
-            # Short ones are filled with any letter, like the end: the windows that it touches are not used.
-            block = [s.ljust(longest, fill) for s in sequences[rows]] if is_ragged else sequences[rows]
-            text = "".join(block) + fill * (self.k - 1)
-            upper = np.frombuffer(text.encode("latin-1", "replace"), np.uint8) & np.uint8(0xDF)  # "?" outside Latin-1
-            codes, found = np.full(len(upper), 255, np.uint8), np.empty(len(upper), np.uint8)
-            for rank, letter in enumerate(self.alphabet.encode(), 1):  # faster than bytes.translate for a few letters
-                np.equal(upper, letter, out=found.view(bool))
-                codes += np.multiply(found, np.uint8(rank), out=found)  # 255 + rank is rank - 1 in a byte
+        n_rows = max(1, BLOCK_BASES // max(1, longest))
+        for start in range(0, len(sequences), n_rows):
+            rows = slice(start, start + n_rows)
+            block = sequences[rows]
+            if is_ragged:
+                # Padded with any letter: no k-mer that overlaps the padding is used.
+                block = [sequence.ljust(longest, self.alphabet[0]) for sequence in block]
+            codes = self._letter_codes("".join(block) + self.alphabet[0] * (self.k - 1))
             has_unknown = codes.max(initial=0) >= len(self.alphabet)
             # Stripping all sequences beforehand would cost a third of the speed, for whitespace that is rarely there.
             if has_unknown and any(sequence != sequence.strip(WHITESPACE) for sequence in sequences[rows]):
                 return self._encode_rows([sequence.strip(WHITESPACE) for sequence in sequences], first)
             windows = self._window_ids(codes, has_unknown).reshape(len(block), longest)
-            used = np.arange(most) < n_kmers[rows, None] if is_ragged else True
-            np.copyto(ids[rows, first : first + most], windows[:, : most * self.stride : self.stride], where=used)
+            is_kmer = np.arange(most_kmers) < n_kmers[rows, None] if is_ragged else True
+            strided = windows[:, : most_kmers * self.stride : self.stride]
+            np.copyto(ids[rows, first : first + most_kmers], strided, where=is_kmer)
         return ids
+
+    def _letter_codes(self, text: str) -> np.ndarray:
+        """Each letter's position in the alphabet, uint8 (len(text),); 255 for a letter outside it."""
+        letters = np.frombuffer(text.encode("latin-1", "replace"), np.uint8) & np.uint8(0xDF)  # upper case
+        codes, is_letter = np.full(len(letters), 255, np.uint8), np.empty(len(letters), np.uint8)
+        for rank, letter in enumerate(self.alphabet.encode(), 1):  # faster than bytes.translate for a few letters
+            np.equal(letters, letter, out=is_letter.view(bool))
+            codes += np.multiply(is_letter, np.uint8(rank), out=is_letter)  # 255 + rank is rank - 1 in a byte
+        return codes
 
     def _window_ids(self, codes: np.ndarray, has_unknown: bool) -> np.ndarray:
         """Ids of the k-mers that start at each of n letters, from uint8 (n + k - 1,), 255 for an unknown letter: (n,)."""
-        base, numbers = len(self.alphabet), {1: codes}  # by n: n letters as a number in this base, in a byte if it fits
+        base = len(self.alphabet)
+        numbers = {1: codes}  # by n: n letters as a number in this base, stored in a byte if it fits
         while (n := max(numbers)) < self.k:  # twice as many letters each time, then as many as are missing
             more = max(other for other in numbers if n + other <= self.k)
-            right, kind = numbers[more], np.uint8 if base ** (n + more) <= 256 else self._id_dtype.type
-            numbers[n + more] = numbers[n][: len(right) - n].astype(kind, copy=False) * kind(base**more)
+            right = numbers[more]
+            dtype = np.uint8 if base ** (n + more) <= 256 else self._id_dtype.type
+            numbers[n + more] = numbers[n][: len(right) - n].astype(dtype, copy=False) * dtype(base**more)
             numbers[n + more] += right[n:]
         ids = numbers[self.k].astype(self._id_dtype, copy=False)
         ids += ids.dtype.type(N_SPECIAL)
-        if has_unknown:  # below 0 only where the first window has the letter, too
+        if has_unknown:  # below 0 only if the first window has the letter, too
             ids[np.maximum(0, np.flatnonzero(codes >= base)[:, None] - np.arange(self.k))] = UNK
         return ids
 

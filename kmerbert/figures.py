@@ -1,10 +1,10 @@
-"""Figures. The only module that imports matplotlib.
+"""Figures. This is the only module that imports matplotlib.
 
-Every function takes arrays or tables and `ax=None`, draws on those axes or on a figure of its own, and returns the axes;
-`axes.figure.savefig(path)` is the caller's business. Nothing is saved, shown or closed here, no global style is set,
-and pyplot is not needed: figures take no display and leave nothing behind in a long program. Colours are those of
-Okabe and Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers tell apart; line styles and markers differ
-too, for readers of a grey copy.
+Every function takes arrays or tables and `ax=None`, draws on those axes or on a new figure, and returns the axes; the
+caller saves them with `axes.figure.savefig(path)`. Nothing is saved, shown or closed here, no global style is set, and
+pyplot is not needed: figures need no display and leave nothing behind in a long program. Colours are those of Okabe and
+Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart; line styles and markers differ as well,
+for readers of a grey copy.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import pearsonr, spearmanr
 
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#666666"
-METRIC_LABELS = {
-    "pearsonr": "Pearson r",
-    "spearmanr": "Spearman ρ",
-    "r2": "coefficient of determination",
-    "mse": "mean squared error",
-    "rmse": "root mean squared error",
-    "mae": "mean absolute error",
-    "perplexity": "perplexity",
-    "accuracy": "accuracy, share of hidden tokens",
-    "base_accuracy": "accuracy, share of hidden bases",
-}
-LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
-MOST_POINTS = 400  # more hide each other
-# The palest tenth of the map would vanish on white paper; dark is many, so that a grey copy reads the same way.
+MOST_POINTS = 400  # more would hide each other
+# The palest tenth of the map would vanish on white paper; dark means many, also in a grey copy.
 COUNTS = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1.0, 256)), name="counts")
 
 
@@ -51,18 +39,18 @@ def plot_predicted_against_measured(
 
     Args:
         predicted: Numbers (n,), in the unit of the predictions.
-        measured: Measured values (n,); rows where it is NaN are left out.
+        measured: Measured values (n,); rows where they are NaN are left out.
         ax: Axes to draw on.
         unit: Unit of the measured values, for the axis labels.
         title: Heading.
-        same_scale: Whether both are numbers of the same scale. Then the axes have the same limits and the line of
-            equality is drawn; otherwise neither (the DREAM 2022 test labels are on another scale than the training
-            labels, doi:10.1038/s41587-024-02414-w). None: decided by `on_same_scale`.
-        is_difference: Whether both are differences between two sequences. Then the axes say so, have zero in their
-            middle, and are crossed there: predictions of the right sign lie in two of the four quarters.
+        same_scale: Whether both are on the same scale: the axes then have the same limits, and the line of equality is
+            drawn. (The DREAM 2022 test labels are on another scale than the training labels,
+            doi:10.1038/s41587-024-02414-w.) None: decided by `on_same_scale`.
+        is_difference: Whether both are differences between two sequences. The axes then say so and are crossed at zero,
+            in their middle: predictions of the right sign lie in two of the four quarters.
 
     Returns:
-        The axes; Pearson's r, Spearman's rho and the number of rows stand in a corner.
+        The axes; Pearson's r, Spearman's rho and the number of rows are in a corner.
 
     Raises:
         ValueError: Shapes differ, a prediction is NaN or infinite, or no row has a measured value.
@@ -109,8 +97,8 @@ def _draw_counts(ax: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, ..
 def on_same_scale(predicted: np.ndarray, measured: np.ndarray) -> bool:
     """Guesses whether predictions are in the unit of the measured values.
 
-    They are taken to be if the ranges that hold their middle nine tenths overlap, and that of the predictions is at
-    most three times as wide. Predictions that have collapsed to the mean pass, and show.
+    They are if the ranges of their middle nine tenths overlap, and that of the predictions is at most three times as wide.
+    Predictions that have collapsed to the mean pass, too.
 
     Args:
         predicted: Numbers (n,).
@@ -124,21 +112,25 @@ def on_same_scale(predicted: np.ndarray, measured: np.ndarray) -> bool:
 def plot_training_curves(
     log_history: Sequence[Mapping[str, Any]],
     ax: Axes | None = None,
-    metric: str | None = "pearsonr",
+    metric: str | None = None,
+    label: str | None = None,
+    is_lower_better: bool = False,
     title: str = "",
 ) -> Axes:
     """Draws the loss, and one evaluation metric on a second axis, against the training step.
 
     Args:
-        log_history: The list under `log_history` in the Trainer's `trainer_state.json`. Where a step was evaluated
-            twice, the first counts: the second is the best model, evaluated again when training was over.
+        log_history: The list under `log_history` in the Trainer's `trainer_state.json`. If a step was evaluated twice, the
+            first time counts: the second is the best model, evaluated again when training was over.
         ax: Axes of the loss.
         metric: Name of the metric without `eval_`; None for the loss alone.
+        label: What the figure calls the metric; None for its name.
+        is_lower_better: Whether low values of the metric are good.
         title: Heading.
 
     Returns:
         The axes of the loss; those of the metric are the last of `axes.figure.axes`. The best step, by the metric or
-        else by the evaluation loss, is marked.
+        otherwise by the evaluation loss, is marked.
 
     Raises:
         ValueError: There is no loss to draw, or no such metric.
@@ -150,8 +142,8 @@ def plot_training_curves(
             "log_history has neither 'loss' nor 'eval_loss': give the trainer_state.json of a training run"
         )
     if metric and not chosen:
-        found = sorted({key[5:] for row in log_history for key in row if key.startswith("eval_")})
-        raise ValueError(f"log_history has no 'eval_{metric}'; metrics found: {', '.join(found) or 'none'}")
+        metrics = sorted({key[5:] for row in log_history for key in row if key.startswith("eval_")})
+        raise ValueError(f"log_history has no 'eval_{metric}'; its metrics are: {', '.join(metrics) or 'none'}")
     ax = ax or _new_axes(6.4, 4.2)
     lines = ax.plot(*_points(train), color=BLUE, linewidth=1, alpha=0.6, label="training loss") if train else []
     if evaluated:
@@ -162,38 +154,38 @@ def plot_training_curves(
     second = ax
     if metric:
         second = ax.twinx()
-        name = METRIC_LABELS.get(metric, metric)
+        name = label or metric
         lines += second.plot(*_points(chosen), color=VERMILLION, marker="s", markersize=4, label=f"validation {name}")
         second.set_ylabel(name, color=VERMILLION)
         ax.yaxis.label.set_color(BLUE)
     if chosen:
-        lines.append(_mark_best(second, chosen, lower=(metric or "loss") in LOWER_IS_BETTER))
+        lines.append(_mark_best(second, chosen, is_lower_better or not metric))
     _tidy(ax, second)
     ax.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     return ax
 
 
 def _new_axes(width: float, height: float) -> Axes:
-    """Makes axes on a figure of their own; width and height in inches."""
+    """Makes axes on a new figure; width and height in inches."""
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
 def _tidy(*axes: Axes) -> None:
-    """Takes away the frame where it carries no scale."""
+    """Removes the frame where it has no scale."""
     for ax in axes:
         ax.spines["top"].set_visible(False)
     axes[0].spines["right"].set_visible(len(axes) > 1 and axes[1] is not axes[0])
 
 
 def _limits(*values: np.ndarray) -> tuple[float, float]:
-    """Gives axis limits that hold all values, with a margin; never of zero width."""
+    """Axis limits that include all values, with a margin; never of zero width."""
     low, high = min(float(array.min()) for array in values), max(float(array.max()) for array in values)
     margin = 0.04 * (high - low) or 0.04 * abs(high) or 1.0
     return low - margin, high + margin
 
 
 def _agreement(predicted: np.ndarray, measured: np.ndarray) -> str:
-    """Writes r, rho and n; values that do not vary have no correlation."""
+    """Text with r, rho and n; values that do not vary have no correlation."""
     n = f"n = {len(measured):,}"
     if len(measured) < 2 or np.ptp(predicted) == 0 or np.ptp(measured) == 0:
         return f"no correlation: constant\n{n}"
@@ -202,7 +194,7 @@ def _agreement(predicted: np.ndarray, measured: np.ndarray) -> str:
 
 
 def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
-    """Gives the first finite value of a key at every step that has one; a run that diverged has NaN too."""
+    """The first finite value of a key at every step that has one; a run that diverged also has NaN."""
     series: dict[int, float] = {}
     for row in log_history:
         if key in row and np.isfinite(row[key]):
@@ -211,15 +203,14 @@ def _series(log_history: Sequence[Mapping[str, Any]], key: str) -> dict[int, flo
 
 
 def _points(series: Mapping[int, float]) -> tuple[list[int], list[float]]:
-    """Gives x and y of a line."""
+    """x and y of a line."""
     return list(series), list(series.values())
 
 
-def _mark_best(ax: Axes, series: Mapping[int, float], lower: bool) -> Line2D:
-    """Rings the best value, and returns the ring for the legend, where its words cross no line."""
-    best = (min if lower else max)(series, key=series.__getitem__)
+def _mark_best(ax: Axes, series: Mapping[int, float], is_lower_better: bool) -> Line2D:
+    """Rings the best value, and returns the ring for the legend, where its label crosses no line."""
+    best = (min if is_lower_better else max)(series, key=series.__getitem__)
     ax.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-    label = f"best: {series[best]:.3g} at step {best:,}"
-    return ax.plot(best, series[best], "o", markersize=10, fillstyle="none", color="black", linestyle="", label=label)[
-        0
-    ]
+    style = {"markersize": 10, "fillstyle": "none", "color": "black", "linestyle": ""}
+    (ring,) = ax.plot(best, series[best], "o", label=f"best: {series[best]:.3g} at step {best:,}", **style)
+    return ring

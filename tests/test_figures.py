@@ -129,7 +129,7 @@ def test_same_scale() -> None:
 
 class TestTrainingCurves:
     def test_losses_metric_and_best_step(self) -> None:
-        ax = plot_training_curves(LOG, title="run")
+        ax = plot_training_curves(LOG, metric="pearsonr", label="Pearson r", title="run")
         second = ax.figure.axes[-1]
         assert lines_of(ax) == {
             "training loss": [[10, 2.0], [20, 1.0]],
@@ -144,7 +144,7 @@ class TestTrainingCurves:
         assert legend_of(ax) == [*lines_of(ax), *lines_of(second)]
 
     def test_the_best_error_is_the_smallest(self) -> None:
-        assert "best: 1.1 at step 40" in legend_of(plot_training_curves(LOG, metric="mse"))
+        assert "best: 1.1 at step 40" in legend_of(plot_training_curves(LOG, metric="mse", is_lower_better=True))
 
     def test_without_metric_the_loss_alone(self) -> None:
         ax = plot_training_curves(LOG, metric=None)
@@ -154,7 +154,9 @@ class TestTrainingCurves:
         assert legend_of(ax) == ["training loss"]
 
     def test_values_of_a_diverged_run_are_left_out(self) -> None:
-        ax = plot_training_curves([*LOG, {"step": 80, "eval_loss": float("nan"), "eval_pearsonr": float("nan")}])
+        ax = plot_training_curves(
+            [*LOG, {"step": 80, "eval_loss": float("nan"), "eval_pearsonr": float("nan")}], metric="pearsonr"
+        )
         assert "best: 0.7 at step 40" in legend_of(ax)
 
     def test_refusals(self) -> None:

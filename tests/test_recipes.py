@@ -52,7 +52,7 @@ def test_davuluri_as_coded(tmp_path: Path) -> None:
 
 def test_davuluri_from_scratch_is_bert_base(tmp_path: Path) -> None:
     model, _, _ = read("davuluri/finetune_regression_as_reported.yaml", tmp_path, "--model_name_or_path=")
-    tokenizer = models.load_tokenizer(KmerTokenizer, model)
+    tokenizer = models.load_tokenizer(model)
     config = models.load_config(model, tokenizer, num_labels=1, problem_type="regression")
     with torch.device("meta"):
         found = models.load_model(AutoModelForSequenceClassification, model, config)
@@ -66,7 +66,7 @@ def test_dnabert(tmp_path: Path) -> None:
     has(training, learning_rate=4e-4, adam_beta1=0.9, adam_beta2=0.98, adam_epsilon=1e-6, weight_decay=0.01)
     has(training, max_steps=200_000, warmup_steps=10_000, lr_scheduler_type="linear")
     assert training.per_device_train_batch_size * training.gradient_accumulation_steps * 8 == 2000
-    tokenizer = models.load_tokenizer(KmerTokenizer, model)
+    tokenizer = models.load_tokenizer(model)
     config = models.load_config(model, tokenizer)
     has(
         config, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, hidden_act="gelu"
@@ -78,7 +78,7 @@ def test_dnabert(tmp_path: Path) -> None:
 
 def test_biases_and_layer_norms_do_not_decay(tmp_path: Path) -> None:
     model, _, training = read("dnabert/pretrain_mlm.yaml", tmp_path, "--eval_strategy", "no")
-    config = models.load_config(model, models.load_tokenizer(KmerTokenizer, model))
+    config = models.load_config(model, models.load_tokenizer(model))
     config.update({"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8})
     network = BertForMaskedLM(config)
     decays = set(Trainer(network, training).get_decay_parameter_names(network))
@@ -94,7 +94,7 @@ def test_sysu_pretraining(tmp_path: Path) -> None:
     has(training, per_device_train_batch_size=128, metric_for_best_model="accuracy", weight_decay=0.0, seed=2022)
     plateau = {"mode": "max", "factor": 0.5, "patience": 2, "threshold": 1e-4, "min_lr": 1e-6}
     has(training, lr_scheduler_type="reduce_lr_on_plateau", lr_scheduler_kwargs=plateau)
-    tokenizer = models.load_tokenizer(KmerTokenizer, model)
+    tokenizer = models.load_tokenizer(model)
     assert (len(tokenizer), set(tokenizer.alphabet), tokenizer.stride) == (130, set("ACGTN"), 3)
     config = models.load_config(model, tokenizer, num_labels=1)
     has(config, hidden_size=512, num_hidden_layers=3, num_attention_heads=8, intermediate_size=2048)
@@ -122,7 +122,7 @@ def test_sysu_finetuning(tmp_path: Path) -> None:
 )
 def test_best(name: str, millions: float, tmp_path: Path) -> None:
     model, data, training = read(f"best/{name}.yaml", tmp_path)
-    tokenizer = models.load_tokenizer(KmerTokenizer, model)
+    tokenizer = models.load_tokenizer(model)
     kind = AutoModelForMaskedLM if "pretrain" in name else AutoModelForSequenceClassification
     network = models.load_model(kind, model, models.load_config(model, tokenizer, num_labels=1))
     assert round(network.num_parameters() / 1e6, 2) == millions

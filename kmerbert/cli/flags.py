@@ -1,103 +1,145 @@
-"""What the scripts can be asked for: one dataclass per concern, one field per flag, with its help and its checks.
+"""The flags of the scripts: one dataclass per concern, one field per flag, with its help and its checks.
 
-`command_line.py` reads them. The Trainer's own flags are in `training.py`, so that programs without a model start without
-torch. This module reads no data and builds nothing.
+`parser.py` reads them. The Trainer's own flags are in `training/flags.py`, so that programs without a model start without
+torch. `SECTIONS` has the titles of `--help` by the first flag below each. `--help` shows the first sentence of a flag's
+help, `--help all` shows all of it.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from transformers.hf_argparser import HfArg
+
+FILE_ENDINGS = ".tsv .csv .txt .jsonl .parquet .fa, also compressed"
+
+
+def flag(default: Any, help: str) -> Any:
+    """Returns the field of a flag."""
+    return HfArg(default=default, help=help)
+
+
+def split_names(names: str | None) -> list[str]:
+    """Splits a comma-separated flag.
+
+    >>> split_names("a, b,"), split_names(None)
+    (['a', 'b'], [])
+    """
+    return [name.strip() for name in (names or "").split(",") if name.strip()]
 
 
 @dataclass
 class ModelArguments:
     """Which network, and which k-mers it reads."""
 
-    model_name_or_path: str | None = HfArg(default=None, help="Checkpoint (folder or Hub name). Default: from scratch.")
-    model_revision: str = HfArg(default="main", help="Branch, tag or commit of a checkpoint on the Hub.")
-    model_type: str = HfArg(
-        default="bert", help="Architecture when training from scratch: bert, modernbert, kmer_conv, ..."
-    )
-    config_overrides: str | None = HfArg(default=None, help="Its settings, e.g. hidden_size=128,num_hidden_layers=4.")
-    k: int | None = HfArg(default=None, help="Bases per k-mer, 1 to 8. Default: the checkpoint's, else 6.")
-    stride: int | None = HfArg(default=None, help="Bases from k-mer to k-mer. Default: the checkpoint's, else 1.")
-    alphabet: str | None = HfArg(default=None, help="Letters in id order. Default: the checkpoint's, else ATCG.")
+    SECTIONS: ClassVar[dict[str, str]] = {"model_name_or_path": "Model"}
+
+    model_name_or_path: str | None = flag(None, "Checkpoint: a folder or Hub name. Default: from scratch.")
+    model_revision: str = flag("main", "Branch, tag or commit of a checkpoint on the Hub.")
+    model_type: str = flag("bert", "Architecture of a new model: bert, modernbert, kmer_conv, ...")
+    config_overrides: str | None = flag(None, "Settings of a new model, such as hidden_size=128,num_hidden_layers=4.")
+    k: int | None = flag(None, "Bases per k-mer, 1 to 8. Default: the checkpoint's, otherwise 6.")
+    stride: int | None = flag(None, "Bases from one k-mer to the next. Default: the checkpoint's, otherwise 1.")
+    alphabet: str | None = flag(None, "Letters in the order of their ids. Default: the checkpoint's, otherwise ATCG.")
 
     def __post_init__(self) -> None:
         if self.model_name_or_path and self.config_overrides:
             raise ValueError(
                 f"--config_overrides {self.config_overrides!r} has no effect on the checkpoint "
-                f"{self.model_name_or_path!r}, which brings its own settings: leave out one of the two"
+                f"{self.model_name_or_path!r}, which has its own settings: leave out one of the two"
             )
+
+    @property
+    def checkpoint(self) -> dict[str, str | None]:
+        """Which checkpoint, as the functions of `models/loading.py` take it."""
+        return {"model_name_or_path": self.model_name_or_path, "model_revision": self.model_revision}
+
+    @property
+    def kmers(self) -> dict[str, Any]:
+        """Which k-mers, as `load_tokenizer` takes it."""
+        return {"k": self.k, "stride": self.stride, "alphabet": self.alphabet}
+
+    @property
+    def architecture(self) -> dict[str, str | None]:
+        """Which network a new model is, as `load_config` takes it."""
+        return {"model_type": self.model_type, "config_overrides": self.config_overrides}
 
 
 @dataclass
 class RegressionModelArguments(ModelArguments):
     """Which network, which k-mers, and how many ways to read them."""
 
-    reading_frames: int | None = HfArg(
-        default=None, help="Read k-mers in this many frames and average the outputs; k frames: k-mers do not overlap."
+    model_type: str = flag("kmer_conv", "Architecture of a new model: kmer_conv, bert, modernbert, ...")
+    reading_frames: int | None = flag(
+        None,
+        "Read the k-mers in this many frames and average the outputs. Only for bert; with k frames, k-mers do not overlap.",
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_counts(self, "reading_frames")
         if self.reading_frames and self.stride not in (None, 1):
-            raise ValueError(f"--stride {self.stride}: --reading_frames takes its k-mers from stride 1; leave it out")
+            raise ValueError(f"--stride {self.stride}: --reading_frames needs k-mers of stride 1; leave --stride out")
+
+    @property
+    def kmers(self) -> dict[str, Any]:
+        """Which k-mers, as `load_tokenizer` takes it."""
+        return super().kmers | {"reading_frames": self.reading_frames}
 
 
 @dataclass
 class SequenceDataArguments:
     """Which rows, and how they are divided."""
 
-    train_file: str | None = HfArg(default=None, help="Training rows: .tsv .csv .txt .jsonl .parquet .fa, also .gz.")
-    validation_file: str | None = HfArg(default=None, help="Rows to choose the checkpoint on, same formats.")
-    test_file: str | None = HfArg(default=None, help="Rows to report on after training, same formats.")
-    dataset_name: str | None = HfArg(default=None, help="Dataset on the Hub (or its local folder) instead of files.")
-    dataset_config_name: str | None = HfArg(default=None, help="Configuration of the Hub dataset.")
-    streaming: bool = HfArg(
-        default=False,
-        help="Read Parquet shards (--train_file: a folder or a glob; or --dataset_name) while training, without a token "
-        "cache. No rows are held out, and repeats are not looked for.",
+    SECTIONS: ClassVar[dict[str, str]] = {
+        "train_file": "Data",
+        "split_column": "Which rows are held out",
+        "flank_file": "Flanks and length",
+    }
+
+    train_file: str | None = flag(None, f"Training rows: {FILE_ENDINGS}.")
+    validation_file: str | None = flag(None, "Rows to choose the checkpoint on, same formats.")
+    test_file: str | None = flag(None, "Rows to report on after training, same formats.")
+    dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of files.")
+    dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
+    train_split_name: str = flag("train", "Split of the Hub dataset to train on.")
+    validation_split_name: str = flag("validation", "Split of the Hub dataset to choose the checkpoint on, if any.")
+    test_split_name: str = flag("test", "Split of the Hub dataset to report on, if any.")
+    sequence_column: str = flag("sequence", "Column with the DNA.")
+    id_column: str | None = flag(None, "Column with the rows' ids, each once. Default: id, if there is one.")
+    streaming: bool = flag(
+        False,
+        "Read Parquet shards while training, without a token cache. --train_file is then a folder or a glob, or give "
+        "--dataset_name; no rows are held out, and repeated sequences are not looked for.",
     )
-    train_split_name: str = HfArg(default="train", help="Split of the Hub dataset to train on.")
-    validation_split_name: str = HfArg(default="validation", help="Split of the Hub dataset to choose on, if there.")
-    test_split_name: str = HfArg(default="test", help="Split of the Hub dataset to report on, if there.")
-    sequence_column: str = HfArg(default="sequence", help="Column with the DNA sequences.")
-    id_column: str | None = HfArg(default=None, help="Column of the rows' names, each once. Default: id, if there.")
-    split_column: str | None = HfArg(default=None, help="Column of --train_file: train, validation or test.")
-    group_column: str | None = HfArg(default=None, help="Column (locus, gene, ...) whose rows stay on one side.")
-    cluster_file: str | None = HfArg(
-        default=None,
-        help="Clusters that stay on one side: CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and cluster. Only for rows "
+    duplicates: Literal["error", "keep"] = flag("error", "What to do with sequences that occur twice.")
+    max_train_samples: int | None = flag(None, "Use at most this many training rows.")
+    max_eval_samples: int | None = flag(None, "Use at most this many validation rows.")
+    token_cache_dir: str | None = flag(None, "Folder for tokenised rows. Default: in the datasets cache.")
+    split_column: str | None = flag(None, "Column of --train_file that says train, validation or test.")
+    group_column: str | None = flag(None, "Column (locus, gene, ...) whose rows stay in one split.")
+    cluster_file: str | None = flag(
+        None,
+        "Clusters that stay in one split. CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and cluster; only for the rows "
         "of one table, not with --validation_file or --test_file.",
     )
-    similar_sequences: float | None = HfArg(
-        default=None,
-        help="Sequences at least this identical (0.95) stay on one side; found here, no cluster file needed. Only for rows "
-        "of one table, not with --validation_file or --test_file.",
+    similar_sequences: float | None = flag(
+        None,
+        "Sequences at least this identical (such as 0.95) stay in one split. They are found here, no cluster file is "
+        "needed; only for the rows of one table, not with --validation_file or --test_file.",
     )
-    validation_split_percentage: float = HfArg(default=10.0, help="Percent to hold out where no such rows are given.")
-    test_split_percentage: float = HfArg(default=0.0, help="Percent to hold out where no such rows are given.")
-    validation_rows: int | None = HfArg(default=None, help="Exact number of validation rows, instead of a percentage.")
-    test_rows: int | None = HfArg(default=None, help="Exact number of test rows, instead of a percentage.")
-    split_seed: int = HfArg(default=42, help="Seed of the held-out rows; independent of --seed.")
-    max_train_samples: int | None = HfArg(default=None, help="Use at most this many training rows.")
-    max_eval_samples: int | None = HfArg(default=None, help="Use at most this many validation rows.")
-    max_seq_length: int | None = HfArg(
-        default=None, help="Cut right ends off to this many tokens, special ones included."
+    validation_split_percentage: float = flag(10.0, "Percentage of rows to hold out if no validation rows are given.")
+    test_split_percentage: float = flag(0.0, "Percentage of rows to hold out if no test rows are given.")
+    validation_rows: int | None = flag(None, "Exact number of validation rows, instead of a percentage.")
+    test_rows: int | None = flag(None, "Exact number of test rows, instead of a percentage.")
+    split_seed: int = flag(42, "Seed of the held-out rows; independent of --seed.")
+    flank_file: str | None = flag(None, "Plasmid whose bases go around every sequence: FASTA, text or JSON.")
+    flank_length: int | None = flag(
+        None, "Bases of the plasmid on each side of the insert. Default: 150 with --flank_file."
     )
-    flank_file: str | None = HfArg(default=None, help="Plasmid (FASTA, text, JSON) whose bases go around sequences.")
-    flank_length: int | None = HfArg(
-        default=None, help="Bases of the plasmid on each side of the insert. Default: 150 of --flank_file."
+    flank_insert: str | None = flag(
+        None, "The insert in the plasmid: START:END (0-based) or its letters. Default: the longest run of N."
     )
-    flank_insert: str | None = HfArg(
-        default=None,
-        help="The insert in the plasmid: START:END (0-based) or its letters. Default: the longest run of N.",
-    )
-    duplicates: Literal["error", "keep"] = HfArg(default="error", help="Sequences found twice: refuse, or keep all.")
-    token_cache_dir: str | None = HfArg(default=None, help="Folder for tokenised rows. Default: in the datasets cache.")
+    max_seq_length: int | None = flag(None, "Cut right ends off to this many tokens, special ones included.")
 
     def __post_init__(self) -> None:
         if not self.train_file and not self.dataset_name:
@@ -119,7 +161,7 @@ class SequenceDataArguments:
                 raise ValueError(f"--{name} has no effect on rows that --split_column divides: give one")
         for name in ("validation_split_percentage", "test_split_percentage"):
             if not 0 <= getattr(self, name) < 100:
-                raise ValueError(f"--{name} {getattr(self, name)}: allowed is 0 up to, but not, 100")
+                raise ValueError(f"--{name} {getattr(self, name)}: allowed is from 0 to below 100")
         if self.validation_split_percentage + self.test_split_percentage >= 100:
             raise ValueError("--validation_split_percentage and --test_split_percentage leave no training rows")
         for split in ("validation", "test"):
@@ -131,8 +173,8 @@ class SequenceDataArguments:
         _check_counts(self, "validation_rows", "test_rows", "max_train_samples", "max_eval_samples", "max_seq_length")
 
 
-def _check_streaming(arguments: Any) -> None:
-    """Refuses what needs to see all training rows before the first batch."""
+def _check_streaming(arguments: SequenceDataArguments) -> None:
+    """Raises ValueError for flags that need all training rows before the first batch."""
     for name in (
         *("split_column", "group_column", "cluster_file", "similar_sequences", "validation_rows", "test_rows"),
         *("test_split_percentage", "max_train_samples", "top_fraction"),
@@ -159,30 +201,30 @@ def _check_counts(arguments: Any, *names: str, least: int = 1) -> None:
 class PretrainingDataArguments(SequenceDataArguments):
     """Which DNA to read, how to cut it and what to hide in it."""
 
-    duplicates: Literal["error", "keep"] = HfArg(default="keep", help="Sequences found twice: refuse, or keep all.")
-    window_length: int | None = HfArg(default=None, help="Bases of the windows that longer sequences are cut into.")
-    window_step: int | None = HfArg(default=None, help="Bases from window to window. Default: the window length.")
-    short_windows: float = HfArg(
-        default=0.0, help="Share of the windows that get a random, shorter length; DNABERT: 0.5."
+    SECTIONS: ClassVar[dict[str, str]] = SequenceDataArguments.SECTIONS | {
+        "top_fraction": "Windows and most expressed rows",
+        "masking": "Masking",
+    }
+
+    duplicates: Literal["error", "keep"] = flag("keep", "What to do with sequences that occur twice.")
+    top_fraction: float | None = flag(
+        None,
+        "Keep only this share of the training rows, those with the highest values. Rows that tie with the last are kept.",
     )
-    top_fraction: float | None = HfArg(
-        default=None,
-        help="Keep the rows of --train_file with the highest values: this share, and all ties of the last.",
+    label_column: str | None = flag(None, "Column that --top_fraction goes by. Default: expression.")
+    window_length: int | None = flag(None, "Bases of the windows that longer sequences are cut into.")
+    window_step: int | None = flag(None, "Bases from window to window. Default: --window_length.")
+    short_windows: float = flag(0.0, "Share of windows with a random, shorter length; DNABERT: 0.5.")
+    masking: Literal["bases", "dnabert", "tokens"] = flag(
+        "bases",
+        "What is hidden: bases, dnabert or tokens. bases: masks all k-mers that spell a hidden base; dnabert: spans of k "
+        "tokens, 80/10/10; tokens: single tokens, 80/10/10, for k-mers that do not overlap.",
     )
-    label_column: str | None = HfArg(default=None, help="Column that --top_fraction counts by. Default: expression.")
-    masking: Literal["bases", "dnabert", "tokens"] = HfArg(
-        default="bases",
-        help="bases: mask all k-mers that spell a hidden base. dnabert: spans of k tokens, 80/10/10. tokens: single "
-        "tokens, 80/10/10, for k-mers that do not overlap.",
+    mlm_probability: float | None = flag(
+        None, "Share that is hidden; with --masking dnabert, spans per token. Default: 0.15; with dnabert 0.15/k."
     )
-    mlm_probability: float | None = HfArg(
-        default=None,
-        help="bases, tokens: share that is hidden (default 0.15). dnabert: spans per token (default 0.15/k).",
-    )
-    mask_span_length: int | None = HfArg(
-        default=None, help="bases: neighbouring bases that are hidden together. Default: 6."
-    )
-    mask_region: str | None = HfArg(default=None, help="Bases to hide, START:END, 0-based, half-open, e.g. 17:-13.")
+    mask_span_length: int | None = flag(None, "Neighbouring bases hidden together by --masking bases. Default: 6.")
+    mask_region: str | None = flag(None, "Bases that may be hidden: START:END, 0-based, half-open, such as 17:-13.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,7 +234,7 @@ class PretrainingDataArguments(SequenceDataArguments):
             raise ValueError(f"--top_fraction {self.top_fraction}: allowed is above 0 and below 1")
         if self.label_column and not self.top_fraction:
             raise ValueError(
-                f"--label_column {self.label_column} says what --top_fraction counts by: give both or none"
+                f"--label_column {self.label_column} says what --top_fraction goes by: give both or neither"
             )
         self.label_column = self.label_column or "expression"
         _check_counts(self, "mask_span_length", "window_length", "window_step")
@@ -201,7 +243,7 @@ class PretrainingDataArguments(SequenceDataArguments):
         elif self.mask_span_length:
             raise ValueError(
                 f"--mask_span_length {self.mask_span_length} has no effect with --masking {self.masking}: leave it out, or "
-                "`none` where a recipe says it"
+                "write none if a recipe sets it"
             )
         if not 0 <= self.short_windows <= 1 or (self.short_windows and (self.window_step or not self.window_length)):
             raise ValueError(
@@ -212,23 +254,31 @@ class PretrainingDataArguments(SequenceDataArguments):
                 raise ValueError(f"--{name} is about whole sequences: give it or --window_length")
         if self.window_step and self.window_step > (self.window_length or 0):
             raise ValueError(
-                f"--window_step {self.window_step}: allowed is up to --window_length, which must be given too"
+                f"--window_step {self.window_step}: allowed is up to --window_length, which must be given, too"
             )
+
+    @property
+    def mask(self) -> dict[str, Any]:
+        """What to hide, as `build_masking` takes it."""
+        names = ("masking", "mlm_probability", "mask_span_length", "mask_region")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass
 class RegressionDataArguments(SequenceDataArguments):
     """Which rows, and which measured values to fit."""
 
-    label_column: str = HfArg(default="expression", help="Column of measured values; several are comma-separated.")
-    label_unit: str = HfArg(default="", help="Unit of the measured values, for the model card and the figures.")
-    max_predict_samples: int | None = HfArg(default=None, help="Use at most this many test rows.")
+    SECTIONS: ClassVar[dict[str, str]] = SequenceDataArguments.SECTIONS | {"label_column": "Labels"}
+
+    label_column: str = flag("expression", "Column with the measured values; several are comma-separated.")
+    label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
+    max_predict_samples: int | None = flag(None, "Use at most this many test rows.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_counts(self, "max_predict_samples")
         if len(set(self.label_columns)) != len(self.label_columns) or not all(self.label_columns):
-            raise ValueError(f"--label_column {self.label_column!r}: names must be given once each, comma-separated")
+            raise ValueError(f"--label_column {self.label_column!r}: give each name once, comma-separated")
 
     @property
     def label_columns(self) -> list[str]:
@@ -240,88 +290,83 @@ class RegressionDataArguments(SequenceDataArguments):
 class PredictionArguments:
     """Which models, which sequences, and where to write."""
 
-    model_name_or_path: str | None = HfArg(
-        default=None, help="Model (folder or Hub name); several, comma-separated, are averaged."
+    SECTIONS: ClassVar[dict[str, str]] = {
+        "model_name_or_path": "Models and input",
+        "output_file": "Output and intervals",
+        "tokens_per_batch": "Computing",
+    }
+
+    model_name_or_path: str | None = flag(None, "Model: a folder or Hub name. Several, comma-separated, are averaged.")
+    model_revision: str = flag("main", "Branch, tag or commit of models on the Hub.")
+    input_file: str | None = flag(None, f"Sequences: {FILE_ENDINGS}.")
+    dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of a file.")
+    dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
+    dataset_split: str = flag("test", "Split of the Hub dataset to predict for.")
+    sequence_column: str = flag("sequence", "Column with the DNA.")
+    id_column: str | None = flag(
+        None, "Column with the rows' ids. Default: id, if there is one, otherwise line or row numbers."
     )
-    model_revision: str = HfArg(default="main", help="Branch, tag or commit of models on the Hub.")
-    input_file: str | None = HfArg(default=None, help="Sequences: .tsv .csv .txt .jsonl .parquet .fa, also .gz.")
-    dataset_name: str | None = HfArg(default=None, help="Dataset on the Hub (or its local folder) instead of a file.")
-    dataset_config_name: str | None = HfArg(default=None, help="Configuration of the Hub dataset.")
-    dataset_split: str = HfArg(default="test", help="Split of the Hub dataset to predict for.")
-    output_file: str | None = HfArg(
-        default=None, help="File to write: .tsv .csv .parquet; challenge: .json (leaderboard), .txt (final)."
+    label_column: str | None = flag(
+        None, "Column of measured values, written as observed. For several outputs one of each name, comma-separated."
     )
-    overwrite: bool = HfArg(default=False, help="Replace an --output_file that is there already.")
-    keys_file: str | None = HfArg(
-        default=None,
-        help="JSON object, e.g. sample_submission.json: write these 0-based rows only, for a .json output.",
+    max_seq_length: int | None = flag(None, "Cut right ends off to this many tokens, special ones included.")
+    output_file: str | None = flag(None, "File to write: .tsv .csv .parquet; for the challenge .json or .txt.")
+    overwrite: bool = flag(False, "Replace an existing --output_file.")
+    keys_file: str | None = flag(
+        None,
+        "JSON object, such as sample_submission.json, whose 0-based rows alone are written. Only for .json output.",
     )
-    sequence_column: str = HfArg(default="sequence", help="Column with the DNA sequences.")
-    id_column: str | None = HfArg(
-        default=None, help="Column with names of the rows. Default: id, where there is one, else line or row numbers."
+    calibration_file: str | None = flag(
+        None,
+        "Predictions next to measured values of rows that the model was not trained on. Adds intervals, lower and upper, as "
+        "wide as the errors there; for one model its own validation_predictions.tsv.",
     )
-    label_column: str | None = HfArg(
-        default=None, help="Column of measured values, written as observed; for several outputs one of each name."
+    interval_coverage: float | None = flag(
+        None, "Share of measured values that intervals should hold, above 0 and below 1. Default: 0.9."
     )
-    calibration_file: str | None = HfArg(
-        default=None,
-        help="Predictions beside measured values of rows that the model was not trained on, such as its "
-        "validation_predictions.tsv: adds intervals, lower and upper, as wide as its errors there.",
+    tokens_per_batch: int | None = flag(
+        None, "Tokens in a batch on each device, padding included. Default: 4096 on a CPU, 65536 on a GPU."
     )
-    interval_coverage: float | None = HfArg(
-        default=None, help="Share of measured values that intervals are to hold, above 0 and below 1. Default: 0.9."
-    )
-    max_seq_length: int | None = HfArg(
-        default=None, help="Cut right ends off to this many tokens, special ones included."
-    )
-    tokens_per_batch: int | None = HfArg(
-        default=None, help="Tokens in a batch on each device, padding included. Default: 4096 on a CPU, else 65536."
-    )
-    bf16: bool = HfArg(default=False, help="Compute in bfloat16: faster on recent GPUs and CPUs, about three digits.")
-    use_cpu: bool = HfArg(default=False, help="Compute on CPUs even where there is a GPU.")
-    reverse_complement: bool = HfArg(
-        default=False,
-        help="Average the predictions for both strands of what the model reads, flanks included. Only for a model trained "
-        "on both strands or a measurement without direction, which promoters in a plasmid do not give.",
+    bf16: bool = flag(False, "Compute in bfloat16: faster on recent GPUs and CPUs, about three digits.")
+    use_cpu: bool = flag(False, "Compute on CPUs even if there is a GPU.")
+    reverse_complement: bool = flag(
+        False,
+        "Average the predictions for both strands of what the model reads, flanks included. Only for a model trained on "
+        "both strands, or a measurement without direction; a promoter in a plasmid has one.",
     )
 
     def __post_init__(self) -> None:
-        if not listed(self.model_name_or_path) or not self.output_file:
+        if not split_names(self.model_name_or_path) or not self.output_file:
             raise ValueError("give --model_name_or_path (a model of run_finetune_regression.py) and --output_file")
         if bool(self.input_file) == bool(self.dataset_name):
             raise ValueError("give one of --input_file (a table or FASTA file) and --dataset_name (a Hub dataset)")
         if self.interval_coverage is not None and not self.calibration_file:
             raise ValueError("--interval_coverage needs errors to learn from: give --calibration_file (see its help)")
-        for name in ("max_seq_length", "tokens_per_batch"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"--{name} {value}: allowed is 1 or more")
-
-
-def listed(names: str | None) -> list[str]:
-    """Divides names at commas."""
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+        _check_counts(self, "max_seq_length", "tokens_per_batch")
 
 
 @dataclass
 class EvaluationArguments:
     """What to compare, and where to write."""
 
-    predictions_file: str | None = HfArg(default=None, help="Predictions: a table, or what the challenge asks for.")
-    output_dir: str | None = HfArg(default=None, help="Folder for metrics.json and the figures.")
-    baseline_file: str | None = HfArg(default=None, help="Another model's table for the same rows, in any order.")
-    challenge_dir: str | None = HfArg(default=None, help="Folder of the DREAM Challenge 2022, for its official score.")
-    leaderboard: Literal["public", "private"] | None = HfArg(
-        default=None, help="Rows of the official score (default: private where the labelled test file is there)."
+    SECTIONS: ClassVar[dict[str, str]] = {"predictions_file": "Input and output"}
+
+    predictions_file: str | None = flag(None, "Predictions: a table, or what the challenge asks for.")
+    output_dir: str | None = flag(None, "Folder for metrics.json and the figures.")
+    overwrite_output_dir: bool = flag(False, "Replace the results that --output_dir contains.")
+    baseline_file: str | None = flag(None, "Another model's table for the same rows, in any order.")
+    challenge_dir: str | None = flag(None, "Folder of the DREAM Challenge 2022, for its official score.")
+    leaderboard: Literal["public", "private"] | None = flag(
+        None, "Rows of the official score. Default: private if the labelled test file is there."
     )
-    run_dir: str | None = HfArg(default=None, help="Output folder of a training run, to draw its curves.")
-    replicate_columns: str | None = HfArg(
-        default=None, help="Columns of single measurements, comma-separated, for the best r that any model can have."
+    replicate_columns: str | None = flag(
+        None, "Columns of single measurements, comma-separated, for the best r that any model can have."
     )
-    replicate_file: str | None = HfArg(
-        default=None, help="Table (.tsv .csv .parquet) with --replicate_columns. Default: the predictions file."
+    replicate_file: str | None = flag(
+        None, "Table (.tsv .csv .parquet) with --replicate_columns. Default: the predictions file."
     )
-    unit: str = HfArg(default="", help="Unit of the measured values, for the axes of the figures.")
-    overwrite_output_dir: bool = HfArg(default=False, help="Replace the results that --output_dir already holds.")
+    run_dir: str | None = flag(None, "Output folder of a training run, to draw its curves.")
+    unit: str = flag("", "Unit of the measured values, for the axes of the figures.")
 
     def __post_init__(self) -> None:
         if not self.predictions_file or not self.output_dir:
@@ -331,6 +376,4 @@ class EvaluationArguments:
         if self.leaderboard and not self.challenge_dir:
             raise ValueError("--leaderboard says which official score: give --challenge_dir (the challenge's folder)")
         if self.baseline_file and self.challenge_dir:
-            raise ValueError(
-                "--baseline_file has no official score beside --challenge_dir: score it by a second command"
-            )
+            raise ValueError("--baseline_file has no official score with --challenge_dir: score it by a second command")

@@ -1,15 +1,18 @@
-"""How the scripts read their command lines: flags, `--config recipe.yaml`, and one line for a user's mistake.
+"""How the scripts read their command lines: flags, `--config recipe.yaml`, and help in sections.
 
-`parse` reads both into dataclasses; `run` turns a mistake into one line. Which flags there are is in `arguments.py` and,
-for training, in `training.py`. This module reads no data and builds nothing, and starts without torch.
+`parse` reads both into dataclasses; `run.py` turns a mistake into one line. Which flags there are is in `flags.py` and, for
+training, in `training/flags.py`.
 """
 
+import dataclasses
 import difflib
 import json
 import re
+import shutil
 import sys
-from argparse import Namespace
-from collections.abc import Callable, Sequence
+import textwrap
+from argparse import Action, Namespace
+from collections.abc import Callable, Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,7 +40,7 @@ OLD_FLAGS = {
         ("preprocessing_num_workers", "nothing: one process reads millions of rows a minute"),
         ("save_safetensors", "nothing: weights are always saved as safetensors"),
         ("text_column_name text_column_names", "--sequence_column"),
-        ("tokenizer_name", "--k, --stride and --alphabet, or a checkpoint that holds its tokenizer"),
+        ("tokenizer_name", "--k, --stride and --alphabet, or a checkpoint that contains its tokenizer"),
         ("validation_split", "--validation_split_percentage"),
         ("warmup_ratio", "--warmup_steps 0.1 (a number below 1 is a share of all steps)"),
     )
@@ -46,12 +49,14 @@ OLD_FLAGS = {
 
 
 class _Parser(HfArgumentParser):
-    """The Hugging Face parser, whose errors can be caught and whose flags must be spelt out."""
+    """The Hugging Face parser, whose errors can be caught, whose flags must be spelt out, and whose help is short."""
 
-    def __init__(self, dataclass_types: Sequence[type], description: str | None = None) -> None:
-        super().__init__(list(dataclass_types), description=description, allow_abbrev=False)
-        self.add_argument("--config", metavar="RECIPE.yaml", help="File of flags and values; the command line wins.")
-        self.flags = {action.dest: action for action in reversed(self._actions)}
+    def __init__(self, dataclass_types: Sequence[type], description: str = "") -> None:
+        super().__init__(list(dataclass_types), allow_abbrev=False, add_help=False)
+        self.add_argument("--config", metavar="RECIPE.yaml", help="File of flags and values. The command line wins.")
+        self.add_argument("--help", nargs="?", const="", choices=["", "all"], help="Show this; all: show every flag.")
+        self.description = description
+        self.flags: dict[str, Action] = {action.dest: action for action in reversed(self._actions)}
         self.switches = {name for name, action in self.flags.items() if action.type is string_to_bool}
         for name in self.switches:  # also those whose default is None
             self.flags[name].nargs, self.flags[name].const = "?", True
@@ -64,19 +69,74 @@ class _Parser(HfArgumentParser):
         raise ValueError(message.replace("one argument", "one value (one that begins with - is written --flag=-VALUE)"))
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Namespace, list[str]]:
-        found, strays = super().parse_known_args(args, namespace)
+        values, strays = super().parse_known_args(args, namespace)
         if strays:
-            self.error(f"unexpected word {strays[0]!r}: values follow a --flag, in quotes if they have blanks")
-        return found, strays
+            self.error(f"unexpected {strays[0]!r}: values follow a --flag, in quotes if they have blanks")
+        return values, strays
 
-    def check(self, name: str, prefix: str, place: str = "") -> None:
-        """Refuses a flag (prefix `--`) or key of a recipe (no prefix) that there is not."""
+    def check(self, name: str, prefix: str, location: str = "") -> None:
+        """Raises ValueError for an unknown flag (prefix `--`) or key of a recipe (no prefix)."""
         if name in OLD_FLAGS:
-            raise ValueError(f"{place}{prefix}{name} is not used here: write {OLD_FLAGS[name]}")
+            raise ValueError(f"{location}{prefix}{name} is not used here: write {OLD_FLAGS[name]}")
         if name not in self.flags:
             near = difflib.get_close_matches(name, self.flags, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else "--help lists all"
-            raise ValueError(f"{place}unknown argument {prefix}{name}: {hint}")
+            hint = f"did you mean {prefix}{near[0]}?" if near else "--help all lists all"
+            raise ValueError(f"{location}unknown argument {prefix}{name}: {hint}")
+
+    def sections(self) -> dict[str, list[str]]:
+        """Names of the flags by the titles of their sections; fields without a section, such as the Trainer's, by ''."""
+        sections: dict[str, list[str]] = {}
+        for dataclass_type in self.dataclass_types:
+            title, titles = "", getattr(dataclass_type, "SECTIONS", {})
+            for field in dataclasses.fields(dataclass_type):
+                title = titles.get(field.name, title)
+                if field.init and field.name not in sections.setdefault(title, []):
+                    sections[title].append(field.name)
+            if hasattr(dataclass_type, "SHOWN_FLAGS"):  # of so many that they are named apart
+                for title, names in dataclass_type.SHOWN_FLAGS.items():
+                    sections[title] = [name for name in names if name in sections[""]]
+                    sections[""] = [name for name in sections[""] if name not in names]
+        return sections
+
+    def help_text(self, show_all: bool) -> str:
+        """The description, then the flags in sections: the first sentence of each, or everything."""
+        lines, width = [self.description.strip(), ""], min(shutil.get_terminal_size((120, 0)).columns, 120)
+        sections = self.sections()
+        others = sections.pop("", [])
+        sections["Help and recipes"] = ["config", "help"]
+        if show_all and others:
+            sections["Other flags of the Hugging Face Trainer"] = others
+        for title, names in sections.items():
+            lines.append(f"{title}:")
+            for name in names:
+                lines += self._help_lines(name, width, show_all)
+            lines.append("")
+        if others and not show_all:
+            lines += [
+                f"--help all explains these in full and {len(others)} more flags of the Hugging Face Trainer.",
+                "",
+            ]
+        return "\n".join(lines)
+
+    def _help_lines(self, name: str, width: int, show_all: bool) -> list[str]:
+        action = self.flags[name]
+        text = " ".join((action.help or "").replace("%%", "%").split())
+        if not show_all:
+            first, default = re.match(
+                r"(.*?\.)(?:\s.*?)?(Default: .*)?$", text + "." * (not text.endswith("."))
+            ).groups()
+            text = first if not default or default in first else f"{first} {default}"
+        default = ""
+        if name != "help" and "Default:" not in text and action.default not in (None, "", False):
+            value = str(action.default).lower() if isinstance(action.default, bool) else action.default
+            value = getattr(value, "value", value)
+            others = [choice for choice in action.choices or () if choice != value]
+            alternatives = f"; or {', '.join(others)}" if 0 < len(others) < 4 else ""
+            default = f" ({value}{alternatives})"
+        head = f"  --{name}"
+        body = textwrap.wrap(text + default, width - 34, break_on_hyphens=False) or [""]
+        lines = [f"{head:<33} {body[0]}"] if len(head) < 33 else [head, " " * 34 + body[0]]
+        return lines + [" " * 34 + line for line in body[1:]]
 
 
 def _number_or_none(number: type) -> Callable[[str], Any]:
@@ -89,27 +149,46 @@ def _number_or_none(number: type) -> Callable[[str], Any]:
     return read
 
 
+def names_any(argv: Sequence[str] | None, flags: Collection[str]) -> bool:
+    """Tells whether a command line has one of the flags, which are named without dashes.
+
+    Args:
+        argv: The command line; None for the program's own.
+        flags: Names of the flags.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    return any(word.startswith("--") and word[2:].partition("=")[0].replace("-", "_") in flags for word in words)
+
+
 def parse(
-    dataclass_types: Sequence[type], argv: Sequence[str] | None = None, description: str | None = None
+    dataclass_types: Sequence[type],
+    argv: Sequence[str] | None = None,
+    description: str = "",
+    default_recipe: Path | None = None,
 ) -> tuple[Any, ...]:
     """Reads the command line, and the recipe that `--config` names, into dataclasses.
 
     Args:
-        dataclass_types: one dataclass per group of flags.
-        argv: the words of the command line; None for the program's own.
-        description: first lines of `--help`.
+        dataclass_types: One dataclass per group of flags.
+        argv: The command line; None for the program's own.
+        description: First lines of `--help`.
+        default_recipe: Recipe to read if `--config` names none.
 
     Returns:
         One filled dataclass per type, in the same order.
 
     Raises:
-        ValueError: for an unknown flag or key (with a suggestion), a value of the wrong kind, an unreadable recipe.
+        ValueError: A flag or key is unknown (with a suggestion), a value is of the wrong kind, or a recipe cannot be read.
     """
     parser = _Parser(dataclass_types, description)
     words = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in words or "-h" in words:
+        print(parser.help_text(show_all="all" in words))
+        sys.exit(0)
     recipes = [following for word, following in pairwise(words) if word == "--config"]
     recipes += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    words = (_recipe_words(Path(recipes[-1]), parser) if recipes else []) + words
+    recipe = Path(recipes[-1]) if recipes else default_recipe
+    words = (_recipe_words(recipe, parser) if recipe else []) + words
     for position, word in enumerate(words):
         if word.startswith("--"):
             name = word[2:].partition("=")[0].replace("-", "_")
@@ -121,7 +200,7 @@ def parse(
         *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except json.JSONDecodeError as error:
         raise ValueError(
-            f"{error.doc!r} is no JSON ({error}): write '{{\"name\": 1}}', or a mapping in a recipe"
+            f"{error.doc!r} is not JSON ({error}): write '{{\"name\": 1}}', or a mapping in a recipe"
         ) from None
     return tuple(groups)
 
@@ -129,14 +208,14 @@ def parse(
 def _recipe_words(path: Path, parser: _Parser) -> list[str]:
     """Writes a recipe as the words of a command line, so that both go through the same checks."""
     try:
-        # Every value stays the text it is, for the flag's own type to read: YAML itself takes 1e-4 for a word.
+        # Every value stays text, for the flag's own type to read: YAML itself reads 1e-4 as a word.
         recipe = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except OSError as error:
         raise ValueError(f"--config {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(recipe, dict):
-        raise ValueError(f"--config {path} is no mapping: needed are lines of `flag: value`")
+        raise ValueError(f"--config {path} is not a mapping: it must consist of lines `flag: value`")
     words = []
     for key, value in recipe.items():
         parser.check("config in a recipe" if key == "config" else key, "", f"--config {path}: ")

@@ -1,22 +1,31 @@
-"""What every script does around its `main`: a mistake of the user ends in one line and exit status 2."""
+"""What every script does around its `main`: a user's mistake ends in one line and exit status 2."""
 
 import hashlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 # What a training script says to somebody who stops it.
-RESUME = "a training run goes on from its last checkpoint with --resume_from_checkpoint true"
+RESUME = "continue the training run from its last checkpoint with --resume_from_checkpoint true"
+
+
+def with_dashes(message: str) -> str:
+    """Turns the argument names of a library's message, which stand in backticks, into flags.
+
+    >>> with_dashes("`interval_coverage` 2: allowed is above 0 and below 1")
+    '--interval_coverage 2: allowed is above 0 and below 1'
+    """
+    return re.sub(r"`([a-z][a-z0-9_]*)`", r"--\1", message)
 
 
 def run(main: Callable[[], Any], advice: str = RESUME) -> None:
-    """Runs a script's `main`; a mistake of the user's ends in one line and exit status 2.
+    """Runs a script's `main`; a user's mistake ends in one line and exit status 2.
 
-    Of several processes on one machine, the first that fails says the line, and those that fail alike, or because it is
-    gone, are quiet. Who stops the script reads `advice`. Set the environment variable KMERBERT_DEBUG=1 to see the
-    traceback as well.
+    Of several processes on one machine, only the first failing process prints. On Ctrl-C the user sees `advice`. Set the
+    environment variable KMERBERT_DEBUG=1 to see the traceback as well.
     """
     try:
         main()
@@ -27,7 +36,7 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
         is_mistake = isinstance(error, (ValueError, OSError, ImportError))
         if os.environ.get("KMERBERT_DEBUG") or not (is_mistake or _others_failed()):
             raise
-        line = f"error: {' '.join(str(error).split())}"
+        line = f"error: {with_dashes(' '.join(str(error).split()))}"
         if is_mistake and _is_first(line):
             print(line, file=sys.stderr, flush=True)
         _leave_other_processes()
@@ -35,13 +44,13 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
 
 
 def _launch_folder() -> Path | None:
-    """A folder that the processes of one launch on one machine share with nobody else, where the launcher made one."""
+    """A folder that the processes of one launch on one machine share with nobody else, if the launcher made one."""
     file = os.environ.get("TORCHELASTIC_ERROR_FILE")
     return Path(file).parent.parent if file else None
 
 
 def _is_first(line: str) -> bool:
-    """Tells whether no other process has said this line."""
+    """Tells whether no other process has printed this line."""
     if not (folder := _launch_folder()):
         return os.environ.get("LOCAL_RANK", "0") == "0"
     try:
@@ -59,8 +68,10 @@ def _others_failed() -> bool:
 
 
 def _leave_other_processes() -> None:
-    """Ends the group of processes, if there is one; on CPUs (gloo), one that exits within it may abort instead."""
+    """Leaves the process group, if there is one; on CPUs (gloo), a process that exits within it may abort instead."""
     distributed = sys.modules.get("torch.distributed")
     is_in_group = distributed and distributed.is_available() and distributed.is_initialized()
-    if is_in_group and distributed.get_backend() == "gloo":  # other kinds may wait here for processes that never come
+    if (
+        is_in_group and distributed.get_backend() == "gloo"
+    ):  # other backends may wait here for processes that never come
         distributed.destroy_process_group()

@@ -1,34 +1,35 @@
-"""The bases around a promoter in its plasmid, put on both of its sides without repeating any. Knows no tables.
+"""The bases around a promoter in its plasmid, added to both of its sides without repeating any.
 
-Coordinates are 0-based and half-open. An insert is the part of the plasmid that a promoter takes the place of.
+Coordinates are 0-based and half-open. The insert is the part of the plasmid that a promoter replaces.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-# Ends of sequences and of the plasmid that agree in fewer bases may do so by chance (one sequence in 65,000 agrees in 8).
+# Ends of sequences and of the plasmid that share fewer bases may do so by chance (8 bases: one sequence in 65,000).
 LEAST_SHARED = 8
-# That many hardly agree by chance: 1 sequence in 12 million has 12. A file is refused for no less than 16, 1 in 3 billion.
+# Sharing this many is hardly chance: 12 bases, one sequence in 12 million; 16 bases, one in 3 billion. Only the second
+# makes a file an error.
 NOT_BY_CHANCE, SURELY_MIXED = 12, 16
 # Bases of the plasmid on each side of the insert that are searched for at the ends of sequences.
 SEARCHED = 200
-# An end that should repeat the plasmid and differs in more than this share of its bases is another sequence.
+# An end that should repeat the plasmid but differs in more than this share of its bases is another sequence.
 MOST_MISMATCHES = 0.3
-# The same where bare inserts come, too: of random ones, 1 in 900,000 begins with 14 of 17 given bases, and 1 in 90,000 ends
-# with 11 of 13.
+# The same where bare inserts occur as well: of random inserts, 1 in 900,000 begins with 14 of 17 given bases, and 1 in
+# 90,000 ends with 11 of 13.
 MOST_CHANGED = 0.2
 
 
 @dataclass(frozen=True)
 class Flanks:
-    """Plasmid DNA beside an insert.
+    """Plasmid DNA on both sides of an insert.
 
     Attributes:
-        left, right: bases before and after the insert, in the letters ACGTN; at least `length` of each.
-        length: bases to have on each side of the insert.
-        carried: bases before and after their inserts that the training sequences bear themselves; None where that is not
-            known. Tells a bare insert from a promoter with mutations in these bases, also where it comes alone.
+        left, right: Bases before and after the insert, in the letters ACGTN; at least `length` of each.
+        length: Bases to have on each side of the insert.
+        carried: How many bases before and after their inserts the training sequences already include; None if unknown.
+            With it, a single sequence can be told to be a bare insert or a promoter with mutations in these bases.
     """
 
     left: str
@@ -37,26 +38,26 @@ class Flanks:
     carried: Sequence[int] | None = None
 
     def learn(self, sequences: Sequence[str]) -> "Flanks":
-        """Returns these flanks with `carried` as most of the sequences have it, in the letters ACGTN."""
+        """Returns these flanks with `carried` as it is in most of the sequences, which are in the letters ACGTN."""
         usual = [
-            Counter(_agreement(end, part) for end in ends).most_common(1)[0][0] for ends, part in self._sides(sequences)
+            Counter(_shared(end, part) for end in ends).most_common(1)[0][0] for ends, part in self._sides(sequences)
         ]
         return replace(self, carried=usual)
 
     def extend(self, sequences: Sequence[str]) -> list[str]:
         """Gives every sequence exactly `length` bases of the plasmid on each side of its insert.
 
-        Sequences may be bare inserts, or bear some of these bases already, such as the 17 before and the 13 after the
-        insert that promoters of the DREAM Challenge come with: what is there is kept and not repeated, what is more than
-        `length` is cut off. Mutations in the shared bases are allowed. Where `carried` is not known, all sequences of a call
-        must be of one kind, and what most of them bear counts.
+        Sequences may be bare inserts, or include some of these bases already, such as the 17 before and the 13 after the
+        insert in promoters of the DREAM Challenge: bases that are there are kept and not repeated, bases beyond `length`
+        are cut off. The shared bases may have mutations. If `carried` is unknown, all sequences of one call must be of
+        one kind, and what most of them include counts.
 
         Args:
-            sequences: in the letters ACGTN.
+            sequences: In the letters ACGTN.
 
         Raises:
-            LookupError: for a sequence that is not like most of the others; its arguments are the sequence's number
-                (0-based) and what is wrong.
+            LookupError: A sequence is not like most of the others; the error's arguments are its number (0-based) and
+                what is wrong.
 
         >>> flanks = Flanks("TGCATTTTTTTCACATC", "GGTTACGGCTGTT", 10)
         >>> flanks.extend(["ACGTA", "CCCCC"])
@@ -67,9 +68,9 @@ class Flanks:
         counts = []
         for side, ((ends, part), verb) in enumerate(zip(self._sides(sequences), ("begins", "ends"), strict=True)):
             if self.carried is None:
-                counts.append(_count_shared(ends, part, verb))
+                counts.append(_count_in_all(ends, part, verb))
             else:
-                counts.append([_count_alone(end, part, self.carried[side]) for end in ends])
+                counts.append([_count_in_one(end, part, self.carried[side]) for end in ends])
         return [self._extend(*row) for row in zip(sequences, *counts, strict=True)]
 
     def _sides(self, sequences: Sequence[str]) -> tuple[tuple[list[str], str], tuple[list[str], str]]:
@@ -84,9 +85,9 @@ class Flanks:
         return before + sequence[start : len(sequence) - cut] + self.right[n_right : self.length]
 
 
-def _count_shared(ends: list[str], plasmid: str, verb: str) -> list[int]:
-    """Bases of the plasmid, up to its last, that sequences of one kind begin with."""
-    counts = [_agreement(end, plasmid) for end in ends]
+def _count_in_all(ends: list[str], plasmid: str, verb: str) -> list[int]:
+    """How many bases of the plasmid, up to its last, sequences of one kind begin with."""
+    counts = [_shared(end, plasmid) for end in ends]
     usual = Counter(counts).most_common(1)[0][0]
     for row, (count, end) in enumerate(zip(counts, ends, strict=True)):
         if count == usual:
@@ -98,25 +99,25 @@ def _count_shared(ends: list[str], plasmid: str, verb: str) -> list[int]:
     return [usual] * len(ends)
 
 
-def _count_alone(end: str, plasmid: str, carried: int) -> int:
-    """The same of one sequence: what is `carried`, with mutations, or another number of intact bases, or none."""
+def _count_in_one(end: str, plasmid: str, carried: int) -> int:
+    """The same for one sequence: the `carried` bases, perhaps mutated, or another number of intact bases, or none."""
     if carried and _mismatches(end, plasmid, carried) <= MOST_CHANGED * carried:
         return carried
-    intact = _agreement(end, plasmid)
+    intact = _shared(end, plasmid)
     return intact if intact >= NOT_BY_CHANCE else 0
 
 
 def _mismatches(end: str, plasmid: str, n: int) -> int:
-    """Bases in which the first n differ from the plasmid's last n."""
+    """Number of bases in which the first n differ from the plasmid's last n."""
     return sum(a != b for a, b in zip(end, plasmid[len(plasmid) - n :], strict=False)) + max(0, n - len(end))
 
 
-def _agreement(end: str, plasmid: str) -> int:
-    """The largest n >= LEAST_SHARED for which the first n bases are the plasmid's last n; 0 for none."""
-    anchor, found = plasmid[-LEAST_SHARED:], 0
+def _shared(end: str, plasmid: str) -> int:
+    """The largest n >= LEAST_SHARED for which the first n bases are the plasmid's last n; 0 if there is none."""
+    anchor, longest = plasmid[-LEAST_SHARED:], 0
     at = end.find(anchor)
     while at >= 0:
         n = at + LEAST_SHARED
-        found = n if end[:n] == plasmid[-n:] else found
+        longest = n if end[:n] == plasmid[-n:] else longest
         at = end.find(anchor, at + 1)
-    return found
+    return longest

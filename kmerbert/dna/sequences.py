@@ -1,4 +1,4 @@
-"""DNA as plain strings: letters, the other strand, FASTA, windows. Standard library only; knows no tokens and no tables."""
+"""DNA as plain strings: letters, the other strand, windows. Needs the standard library only."""
 
 from random import Random
 
@@ -15,6 +15,15 @@ CANONICAL = bytes(
 _COMPLEMENT = str.maketrans("ACGTURYSWKMBDHVNacgturyswkmbdhvn", "TGCAAYRSWMKVHDBNtgcaayrswmkvhdbn")
 
 
+def is_dna(text: str) -> bool:
+    """Tells whether a text has letters, and all of them are DNA or IUPAC codes in either case.
+
+    >>> is_dna("acgtN"), is_dna("gene_1"), is_dna("")
+    (True, False, False)
+    """
+    return len(text) > 0 and BAD.encode() not in text.encode("utf-8", "replace").translate(CANONICAL)
+
+
 def reverse_complement(sequence: str) -> str:
     """Returns the other strand, read 5' to 3'; case is kept, IUPAC codes are complemented, U counts as T.
 
@@ -28,7 +37,7 @@ def canonical(sequence: str) -> str:
     """Returns the sequence in the letters ACGTN: upper case, U as T, ambiguous IUPAC codes as N.
 
     Raises:
-        ValueError: for any other letter, with its 1-based position.
+        ValueError: The sequence has another letter; the message has its 1-based position.
 
     >>> canonical("acguRn")
     'ACGTNN'
@@ -40,7 +49,7 @@ def canonical(sequence: str) -> str:
 
 
 def describe_bad_letter(sequence: str, position: int) -> str:
-    """Words for a letter that is no DNA, at a 0-based position.
+    """Returns the message for a letter at a 0-based position that is not DNA.
 
     >>> describe_bad_letter("ACGQ", 3)
     "letter 'Q' at base 4: allowed are ACGTN, U, and IUPAC codes (read as N)"
@@ -68,10 +77,10 @@ def windows(n_bases: int, length: int, step: int) -> list[tuple[int, int]]:
 
 
 def random_windows(n_bases: int, longest: int, shortest: int, share: float, random: Random) -> list[tuple[int, int]]:
-    """Returns windows (start, end), 0-based, half-open, of random lengths, one after the other, as DNABERT cut genomes.
+    """Returns consecutive windows (start, end), 0-based, half-open, of random lengths, as DNABERT cut genomes.
 
-    Every window has `longest` bases or, with the probability `share`, a length that is uniform below it (`shortest` where
-    it would be less); what is left at the end is a window too, unless it is shorter than `shortest`. Reference:
+    A window has `longest` bases or, with the probability `share`, a length that is uniform below that, raised to `shortest`
+    where it would be less. What is left at the end is a window too, unless it is shorter than `shortest`. Reference:
     doi:10.1093/bioinformatics/btab083, with share 0.5.
 
     >>> random_windows(25, 10, 3, 0.0, Random(0))
@@ -79,12 +88,12 @@ def random_windows(n_bases: int, longest: int, shortest: int, share: float, rand
     >>> random_windows(22, 10, 3, 0.0, Random(0))
     [(0, 10), (10, 20)]
     """
-    found, start = [], 0
+    cuts, start = [], 0
     while n_bases - start > longest:
         is_short = random.random() < share
         length = max(shortest, int(random.random() * longest)) if is_short else longest
-        found.append((start, start + length))
+        cuts.append((start, start + length))
         start += length
     if n_bases - start >= shortest:
-        found.append((start, n_bases))
-    return found
+        cuts.append((start, n_bases))
+    return cuts

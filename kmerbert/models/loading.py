@@ -1,6 +1,6 @@
 """Tokenizer, configuration and weights: new ones, or a checkpoint's, checked against each other.
 
-Which class is built and with which settings is the script's business; this module only makes sure that what is loaded
+Which class is built and with which settings is the caller's business; this module only makes sure that what is loaded
 fits together, and says what does not.
 """
 
@@ -13,60 +13,77 @@ from typing import Any
 import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.auto_factory import _BaseAutoModelClass
 from transformers.utils import cached_file
 
-from kmerbert.cli.flags import ModelArguments
-from kmerbert.errors import REFUSALS, _line
+import modeling_kmer_conv  # noqa: F401 (makes its models known to the Auto classes)
+import modeling_kmer_regression  # noqa: F401
+from kmerbert.errors import LOADING_ERRORS, one_line
+from tokenization_kmer import N_SPECIAL, SPECIAL_TOKENS, KmerTokenizer
 
 logger = logging.getLogger(__name__)
-SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 KMER_SETTINGS = ("k", "stride", "alphabet")
+# The files that a saved model and its tokenizer consist of, as patterns.
+MODEL_FILES = (
+    "config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "modeling_kmer_conv.py",
+    "modeling_kmer_regression.py", "tokenization_kmer.py", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    "special_tokens_map.json", "added_tokens.json",
+)  # fmt: skip
 
 
-def load_tokenizer(tokenizer_class: type, arguments: ModelArguments) -> Any:
-    """Builds the tokenizer that the command line and the checkpoint agree on.
+def load_tokenizer(
+    model_name_or_path: str | None = None,
+    model_revision: str = "main",
+    k: int | None = None,
+    stride: int | None = None,
+    alphabet: str | None = None,
+    reading_frames: int | None = None,
+) -> KmerTokenizer:
+    """Builds the tokenizer that the caller and the checkpoint agree on.
 
     Args:
-        tokenizer_class: built with `k`, `stride` and `alphabet`.
-        arguments: the checkpoint, if any, and the k-mer flags, if given.
+        model_name_or_path: Checkpoint, a folder or Hub name; None for none.
+        model_revision: Branch, tag or commit of a checkpoint on the Hub.
+        k, stride, alphabet: K-mer settings; None for the checkpoint's, or otherwise the tokenizer's default.
+        reading_frames: Frames of k-mers that the model reads, which it takes from k-mers of stride 1; None for one.
 
     Raises:
-        ValueError: when the checkpoint cannot be found, or was trained with other k-mers than asked for.
+        ValueError: The checkpoint does not exist, or was trained with other k-mers.
     """
-    asked = {name: value for name in KMER_SETTINGS if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name, value in zip(KMER_SETTINGS, (k, stride, alphabet), strict=True) if value is not None}
     saved: dict[str, Any] = {}
-    if arguments.model_name_or_path:
-        _checkpoint_file(arguments, "config.json", needed=True)
-        path = _checkpoint_file(arguments, "tokenizer_config.json", needed=False)
+    if model_name_or_path:
+        _checkpoint_file(model_name_or_path, model_revision, "config.json", is_needed=True)
+        path = _checkpoint_file(model_name_or_path, model_revision, "tokenizer_config.json", is_needed=False)
         try:
             settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
         except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {_line(error)}") from None
+            raise ValueError(f"{path} is not JSON: {one_line(error)}") from None
         saved = {name: settings[name] for name in KMER_SETTINGS if name in settings}
-        if not saved and (vocabulary := _checkpoint_file(arguments, "vocab.txt", needed=False)):
-            saved = _read_vocabulary(Path(vocabulary))
-    if getattr(arguments, "reading_frames", None):
+        if not saved and (path := _checkpoint_file(model_name_or_path, model_revision, "vocab.txt", is_needed=False)):
+            saved = _read_vocabulary(Path(path))
+    if reading_frames:
         saved["stride"] = 1  # the frames are taken from all k-mers, whatever the pretraining read
-    for name in asked.keys() & saved.keys():
-        if asked[name] != saved[name]:
+    for name in given.keys() & saved.keys():
+        if given[name] != saved[name]:
             raise ValueError(
-                f"--{name} {asked[name]}: the checkpoint {arguments.model_name_or_path} was trained with {name} "
-                f"{saved[name]}; leave the flag out, or train from scratch without --model_name_or_path"
+                f"`{name}` {given[name]}: the checkpoint {model_name_or_path} was trained with {name} {saved[name]}; leave "
+                "it out, or train from scratch without `model_name_or_path`"
             )
-    tokenizer = tokenizer_class(**saved | asked)
-    if (n_frames := getattr(arguments, "reading_frames", None) or tokenizer.k) != tokenizer.k:
-        words = "--reading_frames %d: a frame's %d-mers begin every %d bases; %d frames would be of k-mers side by side"
-        logger.info(words, n_frames, tokenizer.k, n_frames, tokenizer.k)
+    tokenizer = KmerTokenizer(**saved | given)
+    if reading_frames and reading_frames != tokenizer.k:
+        message = "`reading_frames` %d: the %d-mers of a frame begin every %d bases; with %d frames they are adjacent"
+        logger.info(message, reading_frames, tokenizer.k, reading_frames, tokenizer.k)
     return tokenizer
 
 
 def _read_vocabulary(path: Path) -> dict[str, Any]:
-    """k and alphabet of a vocabulary that is not ours, such as DNABERT's, when it gives every k-mer the same id as ours."""
+    """k and alphabet of another project's vocabulary, such as DNABERT's, if it gives every k-mer the same id as ours."""
     tokens = path.read_text(encoding="utf-8").split()
-    kmers = tokens[len(SPECIAL_TOKENS) :]
+    kmers = tokens[N_SPECIAL:]
     alphabet = "".join(dict.fromkeys(kmer[-1] for kmer in kmers))
     k = len(kmers[0]) if kmers else 0
-    is_ours = tokens[: len(SPECIAL_TOKENS)] == SPECIAL_TOKENS and len(kmers) == len(alphabet) ** k  # first, as a bound
+    is_ours = tuple(tokens[:N_SPECIAL]) == SPECIAL_TOKENS and len(kmers) == len(alphabet) ** k  # first, as a bound
     if not is_ours or kmers != ["".join(letters) for letters in product(alphabet, repeat=k)]:
         raise ValueError(
             f"{path}: its tokens are not {' '.join(SPECIAL_TOKENS)} and then all k-mers in the order of an alphabet, so the "
@@ -75,135 +92,151 @@ def _read_vocabulary(path: Path) -> dict[str, Any]:
     return {"k": k, "alphabet": alphabet}
 
 
-def _checkpoint_file(arguments: ModelArguments, name: str, needed: bool) -> str | None:
-    folder = arguments.model_name_or_path
+def _checkpoint_file(folder: str, revision: str, name: str, is_needed: bool) -> str | None:
     if Path(folder).is_file():
         raise ValueError(
-            f"--model_name_or_path {folder} is a file: give the folder that holds config.json and the weights"
+            f"`model_name_or_path` {folder} is a file: give the folder that contains config.json and the weights"
         )
     try:
-        path = cached_file(folder, name, revision=arguments.model_revision, _raise_exceptions_for_missing_entries=False)
+        path = cached_file(folder, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     except (OSError, HfHubHTTPError, ValueError) as error:
         raise ValueError(
-            f"--model_name_or_path {folder}: no such folder, and not on the Hub ({_line(error)})"
+            f"`model_name_or_path` {folder}: no such folder, and not on the Hub ({one_line(error)})"
         ) from None
-    if path is None and needed and not Path(folder).is_dir():
-        raise ValueError(f"--model_name_or_path {folder}: no such folder, and not on the Hub (no {name} found there)")
-    if path is None and needed:
-        raise ValueError(f"--model_name_or_path {folder} holds no {name}: give the output folder of a training run")
+    if path is None and is_needed and not Path(folder).is_dir():
+        raise ValueError(f"`model_name_or_path` {folder}: no such folder, and not on the Hub (it has no {name})")
+    if path is None and is_needed:
+        raise ValueError(f"`model_name_or_path` {folder} contains no {name}: give the output folder of a training run")
     return path
 
 
-def load_config(arguments: ModelArguments, tokenizer: Any, **settings: Any) -> PretrainedConfig:
+def load_config(
+    tokenizer: KmerTokenizer,
+    model_name_or_path: str | None = None,
+    model_revision: str = "main",
+    model_type: str = "bert",
+    config_overrides: str | None = None,
+    **settings: Any,
+) -> PretrainedConfig:
     """Builds the configuration of a new model, or reads a checkpoint's.
 
     Args:
-        arguments: the checkpoint, or the architecture and its overrides.
-        tokenizer: gives the number of ids and the special ones.
-        settings: more settings (number of outputs, ...), given to both.
+        tokenizer: Gives the number of ids and the special ones.
+        model_name_or_path, model_revision: Of a checkpoint; None for a new model.
+        model_type, config_overrides: Architecture of a new model, and its settings as `key=value,...`.
+        settings: More settings (number of outputs, ...) of either.
 
     Raises:
-        ValueError: for an unknown architecture or setting, or a checkpoint with another vocabulary.
+        ValueError: The architecture or a setting does not exist, or the checkpoint has another vocabulary.
     """
-    if arguments.model_name_or_path:
-        place = f"--model_name_or_path {arguments.model_name_or_path}"
+    if model_name_or_path:
+        checkpoint = f"`model_name_or_path` {model_name_or_path}"
         try:
-            config = AutoConfig.from_pretrained(
-                arguments.model_name_or_path, revision=arguments.model_revision, **settings
-            )
-        except REFUSALS as error:
-            raise ValueError(f"{place}: its config.json cannot be used: {_line(error)}") from None
+            config = AutoConfig.from_pretrained(model_name_or_path, revision=model_revision, **settings)
+        except LOADING_ERRORS as error:
+            raise ValueError(f"{checkpoint}: its config.json cannot be used: {one_line(error)}") from None
         if hasattr(config, "auto_map"):
             del config.auto_map  # names code of the checkpoint's author, which was not run and does not go with ours
         if (n_ids := getattr(config, "vocab_size", None)) != len(tokenizer):
             raise ValueError(
-                f"{place} has {n_ids} token ids, but k = {tokenizer.k} over {tokenizer.alphabet} has {len(tokenizer)}: "
-                "give the --k and --alphabet it was trained with"
+                f"{checkpoint} has {n_ids} token ids, but k = {tokenizer.k} over {tokenizer.alphabet} has "
+                f"{len(tokenizer)}: give the `k` and `alphabet` it was trained with"
             )
     else:
-        if arguments.model_type not in CONFIG_MAPPING:
+        if model_type not in CONFIG_MAPPING:
             raise ValueError(
-                f"--model_type {arguments.model_type!r} is no architecture: bert, modernbert, roberta, ..."
+                f"`model_type` {model_type!r} is no known architecture: use kmer_conv, bert, modernbert, roberta, ..."
             )
-        config_class = CONFIG_MAPPING[arguments.model_type]
-        if arguments.config_overrides:
-            settings |= _overrides(config_class(), arguments.config_overrides)
+        config_class = CONFIG_MAPPING[model_type]
+        if config_overrides:
+            settings |= _read_overrides(config_class(), config_overrides)
         config = config_class(**{"vocab_size": len(tokenizer)} | settings)
         if config.vocab_size != len(tokenizer):
-            raise ValueError("--config_overrides vocab_size: leave it out, --k and --alphabet say how many there are")
+            raise ValueError("`config_overrides` vocab_size: leave it out, `k` and `alphabet` determine it")
     if config.is_encoder_decoder:
-        raise ValueError(f"{config.model_type} models are encoder-decoders: take one that only encodes, such as bert")
+        raise ValueError(f"{config.model_type} models are encoder-decoders: use one that only encodes, such as bert")
     ids = {"pad_token_id": tokenizer.pad_token_id, "cls_token_id": tokenizer.cls_token_id}
     ids |= {"sep_token_id": tokenizer.sep_token_id, "bos_token_id": None, "eos_token_id": None}
     config.update(ids | {f"kmer_{name}": getattr(tokenizer, name) for name in KMER_SETTINGS})
     return config
 
 
-def _overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
-    """Reads `key=value,...` with the types of the defaults; given to the constructor, since some settings follow from
-    others (ModernBERT's kinds of layers from their number)."""
+def _read_overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
+    """Reads `key=value,...` with the types of the defaults.
+
+    They are given to the constructor, since some settings follow from others (ModernBERT's kinds of layers from their
+    number).
+    """
     text = text.replace(" ", "")
     try:
         defaults.update_from_string(text)
-    except REFUSALS as error:
-        raise ValueError(f"--config_overrides {text!r}: {_line(error)}") from None
+    except LOADING_ERRORS as error:
+        raise ValueError(f"`config_overrides` {text!r}: {one_line(error)}") from None
     return {key: getattr(defaults, key) for key in (part.split("=")[0] for part in text.split(","))}
 
 
 def max_tokens(config: PretrainedConfig) -> int | None:
-    """Tokens that the model can read, special ones included; None where there is no limit."""
+    """Tokens that the model can read, special ones included; None if there is no limit."""
     positions = getattr(config, "max_position_embeddings", None)
     if (n_frames := getattr(config, "n_frames", 1)) > 1 and positions:
         return (positions - 2) * n_frames + 2  # each frame has positions, [CLS] and [SEP] of its own
-    # RoBERTa and its kin count positions from pad_token_id + 1.
+    # RoBERTa and its relatives count positions from pad_token_id + 1.
     offset = (config.pad_token_id or 0) + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert") else 0
     return positions - offset if positions and positions > 0 else None
 
 
-def load_model(auto_class: Any, arguments: ModelArguments, config: PretrainedConfig) -> PreTrainedModel:
+def load_model(
+    auto_class: type[_BaseAutoModelClass],
+    config: PretrainedConfig,
+    model_name_or_path: str | None = None,
+    model_revision: str = "main",
+) -> PreTrainedModel:
     """Builds a model from scratch, or loads a checkpoint's weights into it, in float32.
 
     Args:
         auto_class: `AutoModelForMaskedLM` or another of the family.
-        arguments: the checkpoint, if any.
-        config: of `load_config`.
+        config: Result of `load_config`.
+        model_name_or_path, model_revision: Of a checkpoint; None for a new model.
 
     Raises:
-        ValueError: when the weights cannot be read, or are not those of this architecture.
+        ValueError: The weights cannot be read, or are not those of this architecture.
     """
-    if not arguments.model_name_or_path:
+    if not model_name_or_path:
         try:
             model = auto_class.from_config(config)
-        except REFUSALS as error:
-            asked = f"--model_type {arguments.model_type} --config_overrides {arguments.config_overrides}"
-            raise ValueError(f"{asked}: no such model can be built: {_line(error)}") from None
+        except LOADING_ERRORS as error:
+            raise ValueError(
+                f"`model_type` {config.model_type} with these `config_overrides` cannot be built: {one_line(error)}"
+            ) from None
         logger.info("%s from scratch, %.1f million parameters", type(model).__name__, model.num_parameters() / 1e6)
         return model
-    try:
-        model, report = auto_class.from_pretrained(
-            arguments.model_name_or_path,
-            revision=arguments.model_revision,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except REFUSALS as error:
-        raise ValueError(
-            f"--model_name_or_path {arguments.model_name_or_path}: the weights cannot be loaded: {_line(error)}"
-        ) from None
+    model, missing = load_weights(auto_class, config, model_name_or_path, model_revision)
     prefix = f"{model.base_model_prefix}."
-    new = sorted(report["missing_keys"])
-    lost = [key for key in new if key.startswith(prefix) and "pooler" not in key]
+    lost = [name for name in missing if name.startswith(prefix) and "pooler" not in name]
     if lost:
         raise ValueError(
-            f"--model_name_or_path {arguments.model_name_or_path}: {len(lost)} weights of the network are missing, the first "
-            f"is {lost[0]}: this is not a checkpoint of a {config.model_type} model"
+            f"`model_name_or_path` {model_name_or_path}: {len(lost)} weights of the network are missing, the first is "
+            f"{lost[0]}: this is not a checkpoint of a {config.model_type} model"
         )
     logger.info(
         "%s from %s, %.1f million parameters; new: %s",
-        type(model).__name__,
-        arguments.model_name_or_path,
-        model.num_parameters() / 1e6,
-        ", ".join(new) or "none",
+        *(type(model).__name__, model_name_or_path, model.num_parameters() / 1e6, ", ".join(missing) or "none"),
     )
     return model
+
+
+def load_weights(
+    auto_class: type[_BaseAutoModelClass], config: PretrainedConfig, name: str, revision: str
+) -> tuple[PreTrainedModel, list[str]]:
+    """Loads a checkpoint in float32; returns the model and the names of weights that the checkpoint does not have.
+
+    Raises:
+        ValueError: The weights cannot be read.
+    """
+    try:
+        model, report = auto_class.from_pretrained(
+            name, revision=revision, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    except LOADING_ERRORS as error:
+        raise ValueError(f"`model_name_or_path` {name}: the weights cannot be loaded: {one_line(error)}") from None
+    return model, sorted(report["missing_keys"])

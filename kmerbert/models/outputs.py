@@ -1,10 +1,5 @@
-"""The output end of a model: losses that stay right on any number of processes, outputs in the labels' unit, alarms.
+"""The output end of a model: its last layer, outputs in the unit of the labels, scores of masked tokens alone."""
 
-Stock models average their loss over a batch, which the Trainer then multiplies by the number of processes and of
-accumulation steps. The losses here divide the summed loss by the number of items in the whole global batch instead.
-"""
-
-import logging
 from collections.abc import Sequence
 from inspect import signature
 from typing import Any
@@ -14,34 +9,35 @@ from torch import nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PreTrainedModel
 
-logger = logging.getLogger(__name__)
-IGNORED = -100  # a label that is missing or not to be guessed; the Trainer counts the others
+# Where transformers' sequence classification models keep their head, and where a head of several layers keeps its last.
+HEADS = ("classifier", "score", "logits_proj")
+LAST_LAYERS = ("out_proj", "linear_out")
 
 
 def score_masked_tokens(model: PreTrainedModel) -> None:
-    """Makes a masked language model score the hidden tokens alone, in place; its head is most of the work of a small one.
+    """Makes a masked language model score the hidden tokens alone, in place: the head is most of the work of a small one.
 
-    The model then takes another input, `masked`: int64 tensor (masked tokens,), places in the flattened (n, tokens) batch,
-    found by the collator, so that a GPU need not be waited for. Its `logits` are (masked tokens, ids), and its outputs have
-    `masked`, too. Without that input it answers as before. What is saved of the model stays the same. A model that takes
-    the input by itself is left alone.
+    The model then takes another input, `masked`: int64 tensor (masked tokens,), positions in the flattened (n, tokens)
+    batch, which the collator computes so that no step waits for a GPU. Its `logits` are (masked tokens, ids), and its
+    outputs have `masked`, too. Without that input it answers as before. What is saved of the model stays the same. A model
+    that takes the input by itself is not changed.
     """
     if "masked" in signature(model.forward).parameters:
         return
-    asked: list[torch.Tensor] = []
+    chosen: list[torch.Tensor] = []
 
     def before(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        asked[:] = [masked] if (masked := named.pop("masked", None)) is not None else []
+        chosen[:] = [masked] if (masked := named.pop("masked", None)) is not None else []
         return arguments, named
 
     def choose(encoder: nn.Module, arguments: tuple[Any, ...], states: Any) -> Any:
-        if asked:
-            states["last_hidden_state"] = states["last_hidden_state"].flatten(0, 1)[asked[0]]
+        if chosen:
+            states["last_hidden_state"] = states["last_hidden_state"].flatten(0, 1)[chosen[0]]
         return states
 
     def after(module: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> Any:
-        if asked:
-            outputs["masked"] = asked.pop()
+        if chosen:
+            outputs["masked"] = chosen.pop()
         return outputs
 
     model.register_forward_pre_hook(before, with_kwargs=True)
@@ -49,36 +45,49 @@ def score_masked_tokens(model: PreTrainedModel) -> None:
     model.register_forward_hook(after)
 
 
-def output_layer(model: PreTrainedModel) -> nn.Linear:
-    """Returns the linear layer whose outputs are the model's.
+def output_layer(model: nn.Module) -> nn.Module:
+    """Returns the linear layer whose outputs are the model's, found by the name that the model itself gives it.
+
+    Adapters (LoRA) are looked through: a head that is trained as a whole is returned as the adapter trains it, and a head
+    with low-rank updates is returned with them.
 
     Raises:
-        ValueError: when the model does not end in one.
+        ValueError: The model does not end in a linear layer with a bias.
     """
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == model.config.num_labels]
-    if not layers or layers[-1].bias is None:
-        raise ValueError(f"{type(model).__name__} does not end in a linear layer with a bias: use another --model_type")
-    return layers[-1]
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    head = next((getattr(inner, name) for name in HEADS if hasattr(inner, name)), None)
+    for _ in range(3):  # a wrapper of an adapter, a head of several layers, a wrapper of its last one
+        if hasattr(head, "modules_to_save"):
+            head = head.modules_to_save[head.active_adapters[0]]
+        head = next((getattr(head, name) for name in LAST_LAYERS if hasattr(head, name)), head)
+    if not isinstance(getattr(head, "base_layer", head), nn.Linear) or head.bias is None:
+        raise ValueError(
+            f"{type(inner).__name__} does not end in a linear layer with a bias: use another `model_type`, such as bert"
+        )
+    return head
 
 
 @torch.no_grad()
-def rescale_outputs(model: PreTrainedModel, factor: list[float], shift: list[float]) -> None:
+def rescale_outputs(model: nn.Module, factor: Sequence[float], shift: Sequence[float]) -> None:
     """Changes the unit of a model's outputs in place: every output becomes output * factor + shift.
 
     With the labels' standard deviation and mean, a model that was trained on standardised labels answers in the labels'
     unit, also in a stock `pipeline`.
 
     Args:
-        model: ends in a linear layer.
-        factor, shift: one number for each output.
+        model: A model that `output_layer` accepts.
+        factor, shift: One number for each output.
     """
-    layer = output_layer(model)
+    head = output_layer(model)
+    layer = getattr(head, "base_layer", head)
     scale, offset = (_laid_out_as(layer.bias, values) for values in (factor, shift))
-    layer.weight.copy_(layer.weight.double() * scale[:, None])
+    updates = getattr(head, "lora_B", {}).values()  # the output side of low-rank updates, without a bias
+    for linear in (layer, *updates):
+        linear.weight.copy_(linear.weight.double() * scale[:, None])
     layer.bias.copy_(layer.bias.double() * scale + offset)
 
 
 def _laid_out_as(bias: torch.Tensor, values: Sequence[float]) -> torch.Tensor:
-    """Values (outputs,) as float64, divided among processes where the bias is (fully sharded training)."""
+    """Values (outputs,) as float64, divided among processes as the bias is (fully sharded training)."""
     tensor = torch.tensor(values, dtype=torch.float64, device=bias.device)
     return distribute_tensor(tensor, bias.device_mesh, bias.placements) if isinstance(bias, DTensor) else tensor

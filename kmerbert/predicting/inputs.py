@@ -1,24 +1,71 @@
-"""Rows to predict: from a file or the Hub, with the names of the rows and measured values to put beside predictions."""
+"""Rows to predict: where they are, which columns name them, and measured values to put next to predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from kmerbert.errors import reading
 from kmerbert.predicting.table import read_row_values
-from kmerbert.reading.sources import Batch, Source, own_id, to_numbers
+from kmerbert.reading.sources import (
+    Batch,
+    FileSource,
+    HubSource,
+    MemorySource,
+    Source,
+    has_column,
+    load_hub_dataset,
+    readable_file,
+    to_numbers,
+)
+
+
+def open_file(path: str | Path, sequence_column: str = "sequence", labels: Sequence[str] = ()) -> FileSource:
+    """Opens a file; one without a header has at most one column of measured values, which gets the first label.
+
+    Raises:
+        ValueError: The file does not exist or is empty, or is stdin.
+    """
+    source = FileSource(Path(path), sequence_column, labels[0] if labels else None)
+    with readable_file("input_file", source.path):
+        source.check()
+    return source
+
+
+def open_dataset(name: str, config_name: str | None, split: str) -> HubSource:
+    """Opens a split of a dataset on the Hub or in a local folder; ValueError if it cannot be loaded."""
+    return HubSource(f"{name}, {split}", load_hub_dataset(name, config_name, split))
+
+
+def open_inputs(inputs: Sequence[str] | str | Path | pd.DataFrame, sequence_column: str = "sequence") -> Source:
+    """Opens what a notebook has: a list of sequences, a table, or the path of a file.
+
+    Raises:
+        ValueError: It is none of these, or the file cannot be read.
+    """
+    if isinstance(inputs, str | Path):
+        return open_file(inputs, sequence_column)
+    if isinstance(inputs, pd.DataFrame):
+        return MemorySource(pa.Table.from_pandas(inputs, preserve_index=False))
+    try:
+        sequences = pa.array(inputs, pa.string())
+    except (pa.ArrowException, TypeError) as error:
+        raise ValueError(
+            f"inputs are {type(inputs).__name__}: allowed are a list of sequences, a pandas table or the path of a file "
+            f"({error})"
+        ) from None
+    return MemorySource(pa.table({sequence_column: sequences}), "the list", "sequence")
 
 
 def read_keys(path: str) -> list[int]:
     """Reads the 0-based rows that a JSON object names, in its order.
 
     Raises:
-        ValueError: for a file that cannot be read or is no such object.
+        ValueError: The file cannot be read or is not such an object.
     """
-    with reading("--keys_file", Path(path)):
+    with readable_file("keys_file", Path(path)):
         return read_row_values(Path(path))[0].tolist()
 
 
@@ -27,10 +74,10 @@ class Inputs:
     """Rows to predict.
 
     Attributes:
-        source: of the rows.
-        sequence: column of the DNA.
-        id: column of the rows' names; None for their line or row numbers.
-        labels: columns of measured values, in the order of the model's outputs; none where nothing was measured.
+        source: Where they are.
+        sequence: Column of the DNA.
+        id: Column of the rows' ids; None for their line or row numbers.
+        labels: Columns of measured values, in the order of the model's outputs; empty if nothing was measured.
     """
 
     source: Source
@@ -39,33 +86,34 @@ class Inputs:
     labels: tuple[str, ...]
 
     @classmethod
-    def find(
-        cls, source: Source, sequence: str, asked_id: str | None, labels: Sequence[str], outputs: Sequence[str]
+    def choose(
+        cls, source: Source, sequence: str, id_column: str | None, labels: Sequence[str], outputs: Sequence[str]
     ) -> "Inputs":
-        """Settles which columns are read: of names, the one asked for, else `id` where there is one.
+        """Settles which columns are read: as ids, the given column, otherwise `id` if there is one.
 
         Raises:
-            ValueError: when it is not clear which column of measured values belongs to which output.
+            ValueError: It is unclear which column of measured values belongs to which output.
         """
         if len(labels) > 1 or len(outputs) > 1:
             if labels and sorted(labels) != sorted(outputs):
                 raise ValueError(
-                    f"--label_column {','.join(labels)}: needed is one column for each output, by the model's names: "
+                    f"`label_column` {','.join(labels)}: each output needs one column, with the model's names: "
                     f"{','.join(outputs)}"
                 )
             labels = outputs if labels else ()
-        return cls(source, sequence, asked_id or own_id(source), tuple(labels))
+        id_column = id_column or ("id" if has_column(source, "id") else None)
+        return cls(source, sequence, id_column, tuple(labels))
 
     @property
     def columns(self) -> list[str]:
-        """Columns to read besides the sequences."""
+        """Columns to read in addition to the sequences."""
         return [*self.labels, *([self.id] if self.id else [])]
 
     def read(self, batch: Batch) -> tuple[pa.Array, pa.Array, np.ndarray | None]:
-        """Takes names and sequences, as they stand, and float64 (n, outputs) measured values, NaN where missing.
+        """Returns ids, sequences as they stand, and float64 (n, outputs) measured values, NaN where missing, or None.
 
         Raises:
-            ValueError: for a measured value that is no number.
+            ValueError: A measured value is not a number.
         """
         first = int(batch.numbers[0])
         observed = [to_numbers(batch.columns[name], self.source, first, name) for name in self.labels]

@@ -1,14 +1,20 @@
 """Predictions of fine-tuned checkpoints, one or several together, for lists of DNA and for tables of any length.
 
-Loads regression models, reads sequences as they were read in training, and answers in the unit of the measured values and
-in the order of the input. Writes no files and judges no prediction against a measured value.
+`Predictor` loads regression models, reads sequences as they were read in training, and answers in the unit of the measured
+values and in the order of the input:
+
+    predictor = Predictor.from_pretrained("runs/expression")
+    predictor.predict(["TGCATTTTTTTCACATCGGTTACGGCTG", "TGCATTTTTTTCACATCAAAGCGGTTAC"])  # a pandas table
 """
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import torch
 from torch import distributed, nn
 from transformers import PreTrainedModel
@@ -19,17 +25,20 @@ from kmerbert.models.kernels import fast_prediction
 from kmerbert.models.loading import max_tokens
 from kmerbert.models.outputs import output_layer
 from kmerbert.predicting.ensemble import check_strands, load_ensemble, output_names
-from kmerbert.reading.rows import SPECIAL_TOKENS, Rows, check_frames, read_rows
-from kmerbert.reading.sources import Batch, Source, _Strings
+from kmerbert.predicting.inputs import Inputs, open_inputs
+from kmerbert.predicting.intervals import Intervals, read_intervals
+from kmerbert.predicting.table import prediction_table
+from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, read_rows
+from kmerbert.reading.sources import Batch, Source
+from tokenization_kmer import N_ADDED, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Rows, and bytes of their sequences, that are held at once, sorted by length and shared among processes.
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 1 << 26
-# Tokens in one batch, padding included: what keeps the device busy, and a BERT-base in a few gigabytes.
+# Tokens in one batch, padding included: what keeps the device busy, and a BERT-base within a few gigabytes.
 CPU_BATCH_TOKENS, BATCH_TOKENS = 1 << 12, 1 << 16
-# Sequences that are shorter or longer than those of training by more than this share are a guess.
+# Predictions for sequences that are shorter or longer than those of training by more than this share are a guess.
 LENGTH_TOLERANCE = 0.1
-UNKNOWN_ALARM = 0.05  # share of [UNK] among the k-mers, above which somebody should look at the data
 
 
 class Predicted(NamedTuple):
@@ -39,35 +48,41 @@ class Predicted(NamedTuple):
     values: np.ndarray
 
 
+def no_progress(n_rows: int) -> None:
+    """Does nothing with the number of rows done."""
+
+
 class Predictor:
     """One regression model, or several that read and predict the same, ready to predict.
 
-    Where processes were launched together (torch.distributed), every process calls the same methods with the same
+    If processes were launched together (torch.distributed), every process calls the same methods with the same
     sequences: they share the work, and each gets all results.
 
     Attributes:
-        checkpoints: names of the models, in the order of their predictions.
-        models: in evaluation mode, with float32 weights; their outputs are in the unit of the labels.
-        tokenizer: of all models.
-        outputs: names of what is predicted.
-        flanks: plasmid bases that the models read around each sequence, or None.
-        max_tokens: the most tokens, special ones included, that all models read; None for no limit.
-        device: that the models are on.
+        checkpoints: Names of the models, in the order of their predictions.
+        models: In evaluation mode, with float32 weights; their outputs are in the unit of the labels.
+        tokenizer: Of all models.
+        outputs: Names of what is predicted.
+        intervals: Prediction intervals, learnt from held-out rows; None if there are none.
+        flanks: Plasmid bases that the models read around each sequence, or None.
+        max_tokens: The most tokens, special ones included, that all models read; None for no limit.
+        device: That the models are on.
     """
 
     def __init__(
         self,
         checkpoints: Sequence[str],
         models: Sequence[PreTrainedModel],
-        tokenizer: Any,
+        tokenizer: KmerTokenizer,
         bf16: bool = False,
         reverse_complement: bool = False,
         tokens_per_batch: int | None = None,
+        intervals: Intervals | None = None,
     ) -> None:
-        """Takes models as `from_pretrained` loads them, and has its arguments' meanings."""
+        """Takes models as `from_pretrained` loads them; its arguments have the same meanings."""
         config = models[0].config
         self.checkpoints, self.models, self.tokenizer = list(checkpoints), list(models), tokenizer
-        self.outputs = output_names(config)
+        self.outputs, self.intervals = output_names(config), intervals
         self.flanks = Flanks(**config.flanks) if getattr(config, "flanks", None) else None
         self.max_tokens = min(filter(None, (max_tokens(model.config) for model in models)), default=None)
         self.device, self._bf16, self._both_strands = models[0].device, bf16, reverse_complement
@@ -82,51 +97,107 @@ class Predictor:
     @classmethod
     def from_pretrained(
         cls,
-        tokenizer_class: type,
-        checkpoints: str | Sequence[str],
+        model_name_or_path: str | Path | Sequence[str | Path],
         revision: str = "main",
         device: torch.device | str | None = None,
         bf16: bool = False,
         reverse_complement: bool = False,
         tokens_per_batch: int | None = None,
+        calibration_file: str | Path | None = None,
+        interval_coverage: float | None = None,
     ) -> "Predictor":
         """Loads checkpoints of run_finetune_regression.py.
 
         Args:
-            tokenizer_class: built with `k`, `stride` and `alphabet`.
-            checkpoints: folders or Hub names. A `checkpoint-N` of a run, whose outputs are standardised, is brought to the
-                unit of the labels.
-            revision: branch, tag or commit of all of them on the Hub.
-            device: to compute on; None for the accelerator, where there is one.
-            bf16: compute in bfloat16 (torch.autocast), all but the output layer.
-            reverse_complement: average the outputs for a sequence as the model reads it, flanks included, and for its
-                reverse complement, which is the other strand of the same molecule. Right for a model that was trained on
-                both strands or a measurement that has no direction.
-            tokens_per_batch: tokens in a batch, padding included; None for what suits the device.
+            model_name_or_path: Folder or Hub name of a model, or several of them. A `checkpoint-N` of a run, whose
+                outputs are standardised, is brought to the unit of the labels.
+            revision: Branch, tag or commit of all of them on the Hub.
+            device: To compute on; None for the accelerator if there is one.
+            bf16: Compute in bfloat16 (torch.autocast), all but the output layer.
+            reverse_complement: Average the outputs for a sequence as the model reads it, flanks included, and for its
+                reverse complement, the other strand of the same molecule. Right for a model that was trained on both
+                strands, or a measurement that has no direction.
+            tokens_per_batch: Tokens in a batch, padding included; None for what suits the device.
+            calibration_file: Predictions next to measured values of rows that the models were not trained on, such as the
+                validation_predictions.tsv of a single model: adds intervals to the predictions.
+            interval_coverage: Share of measured values that intervals should hold; None for 0.9.
 
         Raises:
-            ValueError: for a folder that is no regression model, models that read or predict different things, and
-                `reverse_complement` with k-mers over other letters than ACGT or ACGTN.
+            ValueError: A folder is not a regression model, models read or predict different things, `reverse_complement`
+                is asked of k-mers over other letters than ACGT or ACGTN, or the calibration file cannot be used.
         """
-        names = [checkpoints] if isinstance(checkpoints, str) else list(checkpoints)
-        tokenizer, models = load_ensemble(tokenizer_class, names, revision)
+        names = [model_name_or_path] if isinstance(model_name_or_path, str | Path) else model_name_or_path
+        names = [str(name) for name in names]
+        tokenizer, models = load_ensemble(names, revision)
         if reverse_complement:
             check_strands(tokenizer, names, models)
+        intervals = None
+        if calibration_file:
+            intervals = read_intervals(str(calibration_file), interval_coverage, output_names(models[0].config))
         device = device or torch.accelerator.current_accelerator() or "cpu"
         models = [model.to(device) for model in models]
-        return cls(names, models, tokenizer, bf16, reverse_complement, tokens_per_batch)
+        return cls(names, models, tokenizer, bf16, reverse_complement, tokens_per_batch, intervals)
 
-    def predict(self, sequences: Sequence[str]) -> np.ndarray:
+    def predict(
+        self,
+        inputs: Sequence[str] | str | Path | pd.DataFrame,
+        sequence_column: str = "sequence",
+        id_column: str | None = None,
+        label_columns: Sequence[str] = (),
+    ) -> pd.DataFrame:
         """Predicts for sequences as a user has them: any case, IUPAC codes, without the flanks that the model reads.
+
+        Args:
+            inputs: A list of sequences, a pandas table, or the path of a table or FASTA file.
+            sequence_column: Column of the DNA in a table.
+            id_column: Column of the ids; None for `id` if there is one, otherwise the row's number.
+            label_columns: Columns of measured values to put next to the predictions, with the names of the outputs if
+                there are several.
+
+        Returns:
+            Table with a row per sequence, in their order: `id`, `sequence`, `prediction` in the unit of the labels, and if
+            known `lower`, `upper`, `checkpoint_sd` and `observed` (see `kmerbert/predicting/table.py`).
+
+        Raises:
+            ValueError: A sequence is not DNA, too short or too long, or a prediction is not a number.
+        """
+        source = open_inputs(inputs, sequence_column)
+        chosen = Inputs.choose(source, sequence_column, id_column, label_columns, self.outputs)
+        tables = list(self.predict_tables(chosen))
+        return (pa.concat_tables(tables) if tables else self._empty_table(chosen)).to_pandas()
+
+    def predict_values(self, sequences: Sequence[str]) -> np.ndarray:
+        """Predicts as `predict` does, for programs that only want numbers.
 
         Returns:
             float64 array (n, outputs): the mean of all checkpoints, in the unit of the labels.
-
-        Raises:
-            ValueError: for a sequence that is no DNA, too short or too long, or a prediction that is no number.
         """
-        values = [found.values.mean(axis=1) for found in self.predict_stream(_Strings(sequences))]
-        return np.concatenate([np.empty((0, len(self.outputs))), *values])
+        parts = [part.values.mean(axis=1) for part in self.predict_stream(open_inputs(sequences))]
+        return np.concatenate([np.empty((0, len(self.outputs))), *parts])
+
+    def predict_tables(
+        self, inputs: Inputs, max_seq_length: int | None = None, progress: Callable[[int], Any] = no_progress
+    ) -> Iterator[pa.Table]:
+        """Predicts piece by piece for rows of any number; yields results of `prediction_table`.
+
+        Args:
+            inputs: The rows, and what to read of them.
+            max_seq_length, progress: As for `predict_stream`.
+        """
+        around = self.intervals.around if self.intervals else None
+        for batch, values in self.predict_stream(
+            inputs.source, inputs.sequence, inputs.columns, max_seq_length, progress
+        ):
+            ids, sequences, observed = inputs.read(batch)
+            yield prediction_table(ids, sequences, values, self.outputs, observed, around)
+
+    def _empty_table(self, inputs: Inputs) -> pa.Table:
+        empty = np.empty((0, len(self.checkpoints), len(self.outputs)))
+        observed = empty[:, 0] if inputs.labels else None
+        none = pa.array([], pa.string())
+        return prediction_table(
+            none, none, empty, self.outputs, observed, self.intervals.around if self.intervals else None
+        )
 
     def predict_stream(
         self,
@@ -134,55 +205,53 @@ class Predictor:
         sequence_column: str = "sequence",
         columns: Sequence[str] = (),
         max_seq_length: int | None = None,
-        progress: Callable[[int], Any] = lambda n_rows: None,
+        progress: Callable[[int], Any] = no_progress,
     ) -> Iterator[Predicted]:
         """Predicts for the rows of a source, in their order; memory does not grow with their number.
 
         Args:
-            source: rows, of which some ten thousand are read at a time.
-            sequence_column: of the DNA.
-            columns: more columns to read and hand through.
-            max_seq_length: cut right ends off to this many tokens, special ones included.
-            progress: called with the number of rows done since its last call.
+            source: The rows, of which some ten thousand are read at a time.
+            sequence_column: Column of the DNA.
+            columns: More columns to read and hand through.
+            max_seq_length: Cut right ends off to this many tokens, special ones included.
+            progress: Called with the number of rows done since its last call.
 
         Raises:
-            ValueError: for a row that cannot be used, with its place; for a prediction that is no number.
+            ValueError: A row cannot be used, or a prediction is not a number; the message has the row's location.
         """
         limits = {"cut_at": max_seq_length, "max_tokens": self.max_tokens}
-        spec = Rows(sequence_column, flanks=self.flanks, **limits)
+        spec = RowSpec(sequence_column, flanks=self.flanks, **limits)
+        n_frames = max(getattr(model.config, "n_frames", 1) for model in self.models)
         for batches in _chunks(source.batches(list(dict.fromkeys([sequence_column, *columns]))), sequence_column):
             sequences: list[str] = []
             for batch in batches:
-                own = Batch({sequence_column: batch.columns[sequence_column]}, batch.numbers)
-                sequences += read_rows(own, source, spec, self.tokenizer, is_trained=True)[0]
+                only_dna = Batch({sequence_column: batch.columns[sequence_column]}, batch.numbers)
+                sequences += read_rows(only_dna, source, spec, self.tokenizer, is_trained=True)[0]
             numbers = np.concatenate([batch.numbers for batch in batches])
             n_kmers = self.tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
-            check_frames(n_kmers, numbers, source, max(getattr(model.config, "n_frames", 1) for model in self.models))
+            check_reading_frames(n_kmers, numbers, source, n_frames)
             self._warn_of_lengths(sequences, numbers, source)
-            values = self.predict_read(sequences, progress)
+            values = self.predict_prepared(sequences, progress)
             self._check_finite(values, numbers, source)
             parts = np.split(values, np.cumsum([len(batch.numbers) for batch in batches])[:-1])
             yield from map(Predicted, batches, parts)
-        if self._n_unknown > UNKNOWN_ALARM * self._n_kmers:
-            words = "%s: %.1f %% of the k-mers are [UNK] (they hold a letter outside the alphabet, such as N)"
-            logger.warning(words, source.name, 100 * self._n_unknown / self._n_kmers)
+        if self._n_kmers:
+            check_unknown(self._n_unknown / self._n_kmers, source.name, is_trained=True)
 
-    def predict_read(
-        self, sequences: Sequence[str], progress: Callable[[int], Any] = lambda n_rows: None
-    ) -> np.ndarray:
+    def predict_prepared(self, sequences: Sequence[str], progress: Callable[[int], Any] = no_progress) -> np.ndarray:
         """Predicts for sequences as the models read them: upper case, flanks included, no longer than a model allows.
 
         Sequences are sorted by length, so that a batch has little padding or none, and its size follows from its length.
 
         Args:
             sequences: n of them, in the letters ACGTN, one k-mer long or longer.
-            progress: called with the number of sequences done since its last call.
+            progress: Called with the number of sequences done since its last call.
 
         Returns:
             float64 array (n, checkpoints, outputs), in the unit of the labels.
         """
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-        n_tokens = self.tokenizer.n_tokens(lengths) + SPECIAL_TOKENS
+        n_tokens = self.tokenizer.n_tokens(lengths) + N_ADDED
         batches = _batches(n_tokens, self._tokens_per_batch)
         is_shared = distributed.is_available() and distributed.is_initialized()
         rank, n_processes = (distributed.get_rank(), distributed.get_world_size()) if is_shared else (0, 1)
@@ -192,10 +261,10 @@ class Predictor:
         with torch.inference_mode(), fast_prediction(self.models, self._bf16), in_bf16:
             for rows in batches[rank::n_processes]:
                 batch = [sequences[row] for row in rows.tolist()]
-                found = self._run(batch)
+                values = self._run(batch)
                 if self._both_strands:
-                    found = (found + self._run([other_strand(sequence) for sequence in batch])) / 2
-                outputs[self._to_device(rows)] = found
+                    values = (values + self._run([other_strand(sequence) for sequence in batch])) / 2
+                outputs[self._to_device(rows)] = values
                 progress(len(rows))
                 n_done += len(rows)
         if n_processes > 1:
@@ -208,7 +277,7 @@ class Predictor:
         ids = self.tokenizer.encode_ids(sequences)
         is_token = ids != self.tokenizer.pad_token_id
         self._n_unknown += np.count_nonzero(ids == self.tokenizer.unk_token_id)
-        self._n_kmers += np.count_nonzero(is_token) - SPECIAL_TOKENS * len(ids)
+        self._n_kmers += np.count_nonzero(is_token) - N_ADDED * len(ids)
         inputs = {"input_ids": self._to_device(ids).long()}
         if not is_token[:, -1].all():
             inputs["attention_mask"] = self._to_device(is_token).long()
@@ -216,21 +285,22 @@ class Predictor:
 
     def _to_device(self, array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
-        if self.device.type == "cuda":  # from pinned memory the processor need not wait for the copy
+        if self.device.type == "cuda":  # with pinned memory the CPU need not wait for the copy
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
     def _check_finite(self, values: np.ndarray, numbers: np.ndarray, source: Source) -> None:
-        if not (is_wrong := ~np.isfinite(values)).any():
+        if np.isfinite(values).all():
             return
-        row, checkpoint, output = np.argwhere(is_wrong)[0]
+        row, checkpoint, output = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(
-            f"{source.place(int(numbers[row]))}: {self.checkpoints[checkpoint]} predicts {values[row, checkpoint, output]} for "
-            f"{self.outputs[output]}: its weights are damaged or its training diverged; take another checkpoint"
+            f"{source.location(int(numbers[row]))}: {self.checkpoints[checkpoint]} predicts "
+            f"{values[row, checkpoint, output]} for {self.outputs[output]}: its weights are damaged or its training diverged; "
+            "use another checkpoint"
         )
 
     def _warn_of_lengths(self, sequences: list[str], numbers: np.ndarray, source: Source) -> None:
-        """Says once when sequences are far from those that a model was trained on."""
+        """Warns once if sequences are far from those that a model was trained on."""
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
         for name, model in zip(self.checkpoints, self.models, strict=True):
             shortest, longest = getattr(model.config, "sequence_length", (0, np.inf))
@@ -241,27 +311,27 @@ class Predictor:
             row = int(is_far.argmax())
             logger.warning(
                 "%s: the model reads %d bases, but %s was trained on %d to %d: such predictions are a guess",
-                *(source.place(int(numbers[row])), lengths[row], name, shortest, longest),
+                *(source.location(int(numbers[row])), lengths[row], name, shortest, longest),
             )
 
 
 def _chunks(batches: Iterable[Batch], column: str) -> Iterator[list[Batch]]:
     """Lists of batches, enough for a good sorting by length and few enough to be held."""
-    taken, n_rows, n_bytes = [], 0, 0
+    chunk, n_rows, n_bytes = [], 0, 0
     for batch in batches:
         if len(batch.numbers) == 0:
             continue
-        taken.append(batch)
+        chunk.append(batch)
         n_rows, n_bytes = n_rows + len(batch.numbers), n_bytes + batch.columns[column].nbytes
         if n_rows >= CHUNK_ROWS or n_bytes >= CHUNK_BYTES:
-            yield taken
-            taken, n_rows, n_bytes = [], 0, 0
-    if taken:
-        yield taken
+            yield chunk
+            chunk, n_rows, n_bytes = [], 0, 0
+    if chunk:
+        yield chunk
 
 
 def _batches(n_tokens: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
-    """Rows (int64) of every batch, longest first, which is where a device that is too small says so."""
+    """Rows (int64) of every batch, the longest first, so that a device that is too small fails at once."""
     order, start, batches = np.argsort(-n_tokens, kind="stable"), 0, []
     while start < len(order):
         end = start + max(1, tokens_per_batch // int(n_tokens[order[start]]))
@@ -270,7 +340,7 @@ def _batches(n_tokens: np.ndarray, tokens_per_batch: int) -> list[np.ndarray]:
     return batches
 
 
-def _in_float32(layer: nn.Linear, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+def _in_float32(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
     """A forward hook: bfloat16 has three digits, too few for outputs such as 11.04 in the unit of the labels."""
     with torch.autocast(output.device.type, enabled=False):
-        return nn.functional.linear(inputs[0].float(), layer.weight, layer.bias)
+        return layer.forward(inputs[0].float())

@@ -1,4 +1,4 @@
-"""The plasmid that a promoter is in: read from a file, with the place of the insert."""
+"""Reads the plasmid that the promoters were measured in, and takes the bases on both sides of the insert."""
 
 import json
 import re
@@ -13,20 +13,20 @@ def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:
     """Reads a plasmid and takes the bases on both sides of an insert.
 
     Args:
-        path: a FASTA file (its first record), a JSON file that holds one text, or a text file (its first line).
-        length: bases to have on each side of the insert.
-        insert: `START:END`, 0-based and half-open, or the insert's own letters, which must stand there once; None for the
-            longest run of N.
+        path: A FASTA file (its first record), a JSON file that holds one text, or a text file (its first line).
+        length: Bases to have on each side of the insert.
+        insert: `START:END`, 0-based and half-open, or the insert's own letters, which must occur exactly once; None for
+            the longest run of N.
 
     Raises:
-        ValueError: for a file that cannot be read, an insert that is not there or not once, too few bases beside it.
+        ValueError: The file cannot be read, the insert does not occur exactly once, or there are too few bases next to it.
     """
     plasmid = _read_plasmid(path)
     start, end = _find_insert(plasmid, insert, path)
     if min(start, len(plasmid) - end) < length:
         raise ValueError(
-            f"{path}: {start} bases stand before the insert and {len(plasmid) - end} after it, fewer than --flank_length "
-            f"{length}: ask for fewer, or begin the circle's text elsewhere"
+            f"{path}: there are {start} bases before the insert and {len(plasmid) - end} after it, fewer than "
+            f"`flank_length` {length}: use a smaller length, or start the circular sequence at another base"
         )
     kept = max(length, SEARCHED)
     return Flanks(plasmid[max(0, start - kept) : start], plasmid[end : end + kept], length)
@@ -43,25 +43,25 @@ def _read_plasmid(path: Path) -> str:
             text = text.partition("\n")[0]
         return canonical(str(text).strip())
     except (OSError, ValueError) as error:
-        raise ValueError(f"--flank_file {path}: no sequence can be read from it: {error}") from None
+        raise ValueError(f"`flank_file` {path}: no sequence can be read from it: {error}") from None
 
 
 def _find_insert(plasmid: str, insert: str | None, path: Path) -> tuple[int, int]:
     if insert and (bounds := re.fullmatch(r"(\d+):(\d+)", insert)):
         start, end = int(bounds[1]), int(bounds[2])
         if not start < end <= len(plasmid):
-            raise ValueError(f"--flank_insert {insert}: allowed is START:END within the {len(plasmid)} bases of {path}")
+            raise ValueError(f"`flank_insert` {insert}: allowed is START:END within the {len(plasmid)} bases of {path}")
         return start, end
     if insert:
         if set(insert.upper()) - set("ACGTN"):
-            raise ValueError(f"--flank_insert {insert}: allowed are START:END, 0-based, or letters of ACGTN")
-        places = [found.start() for found in re.finditer(f"(?={insert.upper()})", plasmid)]
-        if len(places) != 1:
+            raise ValueError(f"`flank_insert` {insert}: allowed are START:END, 0-based, or the letters ACGTN")
+        starts = [match.start() for match in re.finditer(f"(?={insert.upper()})", plasmid)]
+        if len(starts) != 1:
             raise ValueError(
-                f"--flank_insert {insert}: found {len(places)} times in {path}; needed is once, or START:END"
+                f"`flank_insert` {insert} occurs {len(starts)} times in {path}: it must occur once, or give START:END"
             )
-        return places[0], places[0] + len(insert)
-    runs = sorted((found.end() - found.start(), found.start()) for found in re.finditer("N+", plasmid))
+        return starts[0], starts[0] + len(insert)
+    runs = sorted((match.end() - match.start(), match.start()) for match in re.finditer("N+", plasmid))
     if not runs or (len(runs) > 1 and runs[-2][0] == runs[-1][0]):
-        raise ValueError(f"{path}: no single longest run of N that marks the insert: say where by --flank_insert")
+        raise ValueError(f"{path}: no single longest run of N marks the insert: say where it is with `flank_insert`")
     return runs[-1][1], runs[-1][1] + runs[-1][0]

@@ -1,6 +1,6 @@
-"""Parquet shards in a folder or on the Hub: which there are, how many rows, and one row group at a time as token ids.
+"""Parquet shards in a folder or on the Hub: which there are, how many rows they have, and one row group at a time.
 
-Keeps nothing on disk and looks for no repeats. Who reads which group, and in which order, is decided in `streamed_rows.py`.
+Nothing is kept on disk. Which process reads which group, and in which order, is decided in `tokens/stream.py`.
 """
 
 import glob
@@ -11,20 +11,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.fs
 import pyarrow.parquet
 from huggingface_hub import HfFileSystem
 
-from kmerbert.errors import FAULTS
-from kmerbert.reading.rows import SPECIAL_TOKENS, Rows, read_rows
+from kmerbert.errors import FILE_ERRORS, one_line
+from kmerbert.reading.rows import SPLIT_NAMES, RowSpec
 from kmerbert.reading.sources import BATCH_ROWS, Batch, FileSource, to_numbers
 
 # Where the Hub keeps its own conversion of a dataset to Parquet.
 CONVERTED = "refs/convert/parquet"
-SPLIT_WORDS = ("train", "validation", "valid", "val", "dev", "test")
 
 
 class Shard(NamedTuple):
@@ -37,7 +36,7 @@ class Shard(NamedTuple):
 
 
 class Group(NamedTuple):
-    """One row group: number of its shard, its number there, rows of the shard before it, and its own rows."""
+    """One row group: number of its shard, its number there, rows of the shard before it, and its own number of rows."""
 
     shard: int
     number: int
@@ -45,47 +44,33 @@ class Group(NamedTuple):
     n_rows: int
 
 
-class Tokens(NamedTuple):
-    """Tokenised rows: all ids end to end (smallest int type), ids of each row (int64), labels float32 (n, outputs)."""
-
-    ids: np.ndarray
-    lengths: np.ndarray
-    labels: np.ndarray
-
-    def part(self, start: int, end: int) -> "Tokens":
-        """Rows from start up to, but not, end; views, no copies."""
-        first = self.lengths[:start].sum()
-        ids = self.ids[first : first + self.lengths[start:end].sum()]
-        return Tokens(ids, self.lengths[start:end], self.labels[start:end])
-
-
 @dataclass(frozen=True)
 class Shards:
     """The Parquet files of one split.
 
     Attributes:
-        name: of the folder or dataset, for people.
-        filesystem: that the paths are in.
-        shards: in the order of their names, with rows.
-        spec: which columns to read, and how to cut the sequences.
+        name: Of the folder or dataset, for people.
+        filesystem: That the paths are in.
+        shards: In the order of their names; those that have rows.
+        spec: Which columns to read, and how to cut the sequences.
     """
 
     name: str
     filesystem: pyarrow.fs.FileSystem
     shards: Sequence[Shard]
-    spec: Rows
+    spec: RowSpec
 
     @cached_property
     def groups(self) -> list[Group]:
-        """All row groups with rows, shard after shard."""
-        found = []
+        """All row groups that have rows, shard after shard."""
+        groups = []
         for number, shard in enumerate(self.shards):
             first = 0
             for group in range(shard.metadata.num_row_groups):
                 n_rows = shard.metadata.row_group(group).num_rows
-                found += [Group(number, group, first, n_rows)] if n_rows else []
+                groups += [Group(number, group, first, n_rows)] if n_rows else []
                 first += n_rows
-        return found
+        return groups
 
     @cached_property
     def checksum(self) -> str:
@@ -103,10 +88,10 @@ class Shards:
         return digest.hexdigest()
 
     def read(self, group: Group, columns: Sequence[str]) -> Iterator[tuple[Batch, FileSource]]:
-        """Reads columns of a row group in batches of at most 10,000 rows, each with its place.
+        """Reads columns of a row group in batches of at most 10,000 rows, each with its source.
 
         Raises:
-            ValueError: for a shard that is gone, broken, or has changed since its footer was read.
+            ValueError: A shard is gone, damaged, or has changed since its footer was read.
         """
         shard = self.shards[group.shard]
         source = FileSource(Path(shard.name))
@@ -114,33 +99,13 @@ class Shards:
         try:
             with self.filesystem.open_input_file(shard.path) as content:
                 if content.size() != shard.size:
-                    raise ValueError(f"{shard.name}: the file changed while it was in use: start anew")
+                    raise ValueError(f"{shard.name}: the file changed while it was in use: start again")
                 file = pyarrow.parquet.ParquetFile(content, metadata=shard.metadata)
                 for batch in file.iter_batches(BATCH_ROWS, row_groups=[group.number], columns=list(columns)):
-                    found = {name: batch.column(name) for name in columns}
-                    yield Batch(found, np.arange(first, first := first + batch.num_rows)), source
-        except FAULTS as error:
-            raise ValueError(f"{shard.name}: cannot be read ({' '.join(str(error).split())})") from None
-
-    def tokenise(self, group: Group, tokenizer: Any) -> Tokens:
-        """Checks, cuts and tokenises a row group.
-
-        Args:
-            group: one of `groups`.
-            tokenizer: needs `encode_ids`, `n_tokens`, `k` and `stride`.
-
-        Raises:
-            ValueError: for a row that cannot be used, with its shard and row.
-        """
-        found = []
-        for batch, source in self.read(group, self.spec.columns):
-            sequences, columns = read_rows(batch, source, self.spec, tokenizer)
-            lengths = tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences))) + SPECIAL_TOKENS
-            ids = tokenizer.encode_ids(sequences)
-            full = (lengths == ids.shape[1]).all()
-            ids = ids.ravel() if full else ids[np.arange(ids.shape[1]) < lengths[:, None]]
-            found.append(Tokens(ids, lengths, columns.get("labels", np.empty((len(sequences), 0), np.float32))))
-        return join(found)
+                    values = {name: batch.column(name) for name in columns}
+                    yield Batch(values, np.arange(first, first := first + batch.num_rows)), source
+        except FILE_ERRORS as error:
+            raise ValueError(f"{shard.name}: cannot be read ({one_line(error)})") from None
 
     def labels(self, names: Sequence[str]) -> Iterator[np.ndarray]:
         """Yields float64 arrays (n, outputs) of all measured values, NaN where missing; reads no other column."""
@@ -150,34 +115,30 @@ class Shards:
                 yield np.column_stack([to_numbers(batch.columns[name], source, first, name) for name in names])
 
 
-def join(parts: Sequence[Tokens]) -> Tokens:
-    """Returns rows one after the other."""
-    return Tokens(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
-
-
 def open_shards(
-    place: str, spec: Rows, is_hub: bool = False, config: str | None = None, split: str = "train"
+    path: str, spec: RowSpec, is_hub: bool = False, config_name: str | None = None, split: str = "train"
 ) -> Shards:
     """Finds the shards and reads their footers.
 
     Args:
-        place: a .parquet file, a folder or a glob of such files, or the name of a dataset on the Hub.
-        spec: which columns to read, and how to cut the sequences.
-        is_hub: whether `place` is a dataset on the Hub.
-        config, split: of a dataset on the Hub.
+        path: A .parquet file, a folder or a glob of such files, or the name of a dataset on the Hub.
+        spec: Which columns to read, and how to cut the sequences.
+        is_hub: Whether `path` is a dataset on the Hub.
+        config_name, split: Of a dataset on the Hub.
 
     Raises:
-        ValueError: where there are no shards, one cannot be read or lacks a column, or they hold no rows.
+        ValueError: There are no shards, one cannot be read or lacks a column, or they have no rows.
     """
     if is_hub:
-        files, filesystem = _hub_files(place, config, split), pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(_hub()))
-        name = f"{place}, {split}"
+        files = _hub_files(path, config_name, split)
+        filesystem = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(HfFileSystem()))
+        name = f"{path}, {split}"
     else:
-        files, filesystem = _local_files(place), pyarrow.fs.LocalFileSystem()
-        name = Path(place).name
-    shards = [_open(path, filesystem, spec.columns) for path in files]
+        files, filesystem = _local_files(path), pyarrow.fs.LocalFileSystem()
+        name = Path(path).name
+    shards = [_open(file, filesystem, spec.columns) for file in files]
     if not any(shard.metadata.num_rows for shard in shards):
-        raise ValueError(f"{place}: no rows in {len(shards)} Parquet file(s)")
+        raise ValueError(f"{path}: no rows in {len(shards)} Parquet file(s)")
     return Shards(name, filesystem, shards, spec)
 
 
@@ -185,69 +146,67 @@ def _open(path: str, filesystem: pyarrow.fs.FileSystem, columns: Sequence[str]) 
     try:
         with filesystem.open_input_file(path) as content:
             shard = Shard(path, path, content.size(), pyarrow.parquet.ParquetFile(content).metadata)
-    except FAULTS as error:
-        raise ValueError(f"{path}: not a whole Parquet file ({' '.join(str(error).split())})") from None
+    except FILE_ERRORS as error:
+        raise ValueError(f"{path}: not a whole Parquet file ({one_line(error)})") from None
     names = shard.metadata.schema.to_arrow_schema().names
     if missing := [name for name in columns if name not in names]:
         raise ValueError(
-            f"{path}: no column {missing[0]!r}; columns found: {', '.join(map(repr, names[:12]))}; name them by "
-            "--sequence_column, --label_column"
+            f"{path}: no column {missing[0]!r}; it has the columns {', '.join(map(repr, names[:12]))}; name them with "
+            "`sequence_column`, `label_column`"
         )
     return shard
 
 
-def _local_files(place: str) -> list[str]:
-    path = Path(place)
-    if path.is_dir():
-        within = (found.relative_to(path) for found in path.rglob("*.parquet"))
+def _local_files(path: str) -> list[str]:
+    folder = Path(path)
+    if folder.is_dir():
+        relative = (file.relative_to(folder) for file in folder.rglob("*.parquet"))
         # Other programs write unfinished files under such names.
-        found = [str(path / name) for name in within if not any(part.startswith((".", "_")) for part in name.parts)]
-    elif path.is_file():
-        found = [place]
+        files = [str(folder / name) for name in relative if not any(part.startswith((".", "_")) for part in name.parts)]
+    elif folder.is_file():
+        files = [path]
     else:
-        found = glob.glob(place, recursive=True)
-    if wrong := [name for name in found if not name.endswith(".parquet")]:
-        raise ValueError(f"--streaming reads .parquet files, not {wrong[0]}: leave it out, or write Parquet shards")
-    if not found:
+        files = glob.glob(path, recursive=True)
+    if others := [name for name in files if not name.endswith(".parquet")]:
         raise ValueError(
-            f"--train_file {place}: no .parquet file there; --streaming reads one, a folder or a glob of them"
+            f"`streaming` reads .parquet files, but {others[0]} is none: leave it out, or write Parquet shards"
         )
-    return sorted(found)
+    if not files:
+        raise ValueError(
+            f"`train_file` {path}: no .parquet file there; `streaming` reads one, a folder or a glob of them"
+        )
+    return sorted(files)
 
 
-def _hub() -> HfFileSystem:
-    return HfFileSystem()
-
-
-def _hub_files(name: str, config: str | None, split: str) -> list[str]:
-    """Parquet files of a split, from the dataset itself or else from the Hub's own conversion."""
+def _hub_files(name: str, config_name: str | None, split: str) -> list[str]:
+    """Parquet files of a split, from the dataset itself or otherwise from the Hub's own conversion."""
     for revision in ("", f"@{CONVERTED}"):
         root = f"datasets/{name}{revision}"
         try:
-            found = [path for path in _hub().find(root) if path.endswith(".parquet")]
+            files = [path for path in HfFileSystem().find(root) if path.endswith(".parquet")]
         except FileNotFoundError:
             continue
-        except FAULTS as error:
-            raise ValueError(f"--dataset_name {name!r} cannot be listed: {' '.join(str(error).split())}") from None
-        if found:
-            return _of_split(sorted(found), name, config, split)
-    raise ValueError(f"--dataset_name {name!r}: no such dataset, or no Parquet files in it: --streaming needs them")
+        except FILE_ERRORS as error:
+            raise ValueError(f"`dataset_name` {name!r} cannot be listed: {one_line(error)}") from None
+        if files:
+            return _of_split(sorted(files), name, config_name, split)
+    raise ValueError(f"`dataset_name` {name!r}: no such dataset, or no Parquet files in it: `streaming` needs them")
 
 
-def _of_split(files: list[str], name: str, config: str | None, split: str) -> list[str]:
+def _of_split(files: list[str], name: str, config_name: str | None, split: str) -> list[str]:
     words = {path: set(re.split(r"[/\-_. ]", path.split(name, 1)[1])) for path in files}
-    if config:
-        files = [path for path in files if f"/{config}/" in path]
-    own = [path for path in files if split in words[path]]
-    if not own and split == "train":  # a dataset without splits
-        own = [path for path in files if not words[path] & set(SPLIT_WORDS)]
+    if config_name:
+        files = [path for path in files if f"/{config_name}/" in path]
+    chosen = [path for path in files if split in words[path]]
+    if not chosen and split == "train":  # a dataset without splits
+        chosen = [path for path in files if not words[path] & SPLIT_NAMES.keys()]
     folders = {
-        path.rsplit("/", 2)[0] for path in own if f"@{CONVERTED.replace('/', '%2F')}/" in path or CONVERTED in path
+        path.rsplit("/", 2)[0] for path in chosen if f"@{CONVERTED.replace('/', '%2F')}/" in path or CONVERTED in path
     }
-    if not own or len(folders) > 1:
-        what = "several configurations" if own else f"no Parquet files of split {split!r}"
+    if not chosen or len(folders) > 1:
+        problem = "several configurations" if chosen else f"no Parquet files of split {split!r}"
         raise ValueError(
-            f"{name}: {what}; found: {', '.join(path.split(name, 1)[1] for path in files[:5])}: name them by "
-            "--train_split_name and --dataset_config_name"
+            f"{name}: {problem}; its files are {', '.join(path.split(name, 1)[1] for path in files[:5])}: name them with "
+            "`train_split_name` and `dataset_config_name`"
         )
-    return own
+    return chosen

@@ -1,4 +1,4 @@
-"""Predictions of models beside measured values: read, scored, and put into the lines that are printed. Draws nothing."""
+"""Compares predictions with measured values: reads both from a predictions file, scores them, formats the result."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 
 from kmerbert.predicting.intervals import interval_metrics
-from kmerbert.predicting.table import align, endings, read_predictions, take, take_bounds, take_measured
+from kmerbert.predicting.table import (
+    align_rows,
+    interval_columns,
+    measured_columns,
+    number_columns,
+    read_predictions,
+    suffixes_in,
+)
 from kmerbert.scoring.metrics import regression_metrics
 
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -18,60 +25,61 @@ class Comparison:
     """Predictions of a model, and of a baseline if there is one, for the same rows.
 
     Attributes:
-        names: of the outputs; "" for one that has none.
-        measured: float64 (n, outputs), NaN where nothing was measured; in the unit of the labels, as all that follows.
-        predicted: float64 (n, outputs) of `model` and maybe `baseline`.
-        bounds: lower and upper ends of intervals, float64 (n, outputs) each, of those with any.
+        outputs: Names of the outputs; "" for a single output.
+        measured: float64 (n, outputs), NaN where nothing was measured; in the unit of the labels, like all that follows.
+        predicted: float64 (n, outputs) of `model` and perhaps `baseline`.
+        bounds: Lower and upper ends of intervals, float64 (n, outputs) each, of those that have any.
     """
 
-    names: list[str]
+    outputs: list[str]
     measured: np.ndarray
     predicted: dict[str, np.ndarray]
     bounds: dict[str, Bounds]
 
     @classmethod
     def read(cls, path: str, baseline_path: str | None) -> "Comparison":
-        """Reads a table of predictions with measured values, and a baseline's for the same rows in any order.
+        """Reads a predictions file with measured values, and a baseline's for the same rows in any order.
 
         Raises:
-            ValueError: for tables that cannot be read, lack a column or measured values, or do not have the same rows.
+            ValueError: A file cannot be read, lacks a column or measured values, or they do not have the same rows.
         """
         table = read_predictions(path)
-        ends = endings(table)
-        columns = [f"prediction{end}" for end in ends]
-        predicted = {"model": take(table, columns, path, "run_predict.py writes such a table")}
-        bounds = {"model": take_bounds(table, ends, path)}
-        hint = "run_predict.py --label_column adds it"
-        measured = take_measured(table, [f"observed{end}" for end in ends], path, hint)
+        suffixes = suffixes_in(table)
+        columns = [f"prediction{suffix}" for suffix in suffixes]
+        predicted = {"model": number_columns(table, columns, path, "run_predict.py writes such a table")}
+        bounds = {"model": interval_columns(table, suffixes, path)}
+        hint = "run_predict.py `label_column` adds it"
+        measured = measured_columns(table, [f"observed{suffix}" for suffix in suffixes], path, hint)
         if baseline_path:
-            baseline = align(read_predictions(baseline_path, "--baseline_file"), table, baseline_path)
-            predicted["baseline"] = take(baseline, columns, baseline_path, "needed are those of --predictions_file")
-            bounds["baseline"] = take_bounds(baseline, ends, baseline_path)
-        names = [end.removeprefix("_") for end in ends]
-        return cls(names, measured, predicted, {model: found for model, found in bounds.items() if found})
+            baseline = align_rows(read_predictions(baseline_path, "baseline_file"), table, baseline_path)
+            hint = "it needs those of `predictions_file`"
+            predicted["baseline"] = number_columns(baseline, columns, baseline_path, hint)
+            bounds["baseline"] = interval_columns(baseline, suffixes, baseline_path)
+        outputs = [suffix.removeprefix("_") for suffix in suffixes]
+        return cls(outputs, measured, predicted, {model: ends for model, ends in bounds.items() if ends})
 
     def score(self) -> dict[str, Any]:
-        """Computes the content of metrics.json: rows, the metrics of the model, and under `baseline` those of that."""
+        """Computes the content of metrics.json: rows, the metrics of the model, and the baseline's under `baseline`."""
         known = ~np.isnan(self.measured)
-        scores = {model: regression_metrics(x, self.measured, self.names) for model, x in self.predicted.items()}
+        scores = {model: regression_metrics(x, self.measured, self.outputs) for model, x in self.predicted.items()}
         for model, bounds in self.bounds.items():
-            scores[model] |= interval_metrics(*bounds, self.measured, self.names)
+            scores[model] |= interval_metrics(*bounds, self.measured, self.outputs)
         rows = {f"n_{name}": int(known[:, output].sum()) for output, name in enumerate(self._several)}
         return {"n": int(known.any(axis=1).sum())} | rows | scores.pop("model") | scores
 
     def lines(self, metrics: dict[str, Any]) -> list[str]:
-        """Puts what `score` found into the lines of a table, and below it a warning for predictions that do not vary."""
+        """Formats the result of `score` as the lines of a table, and a warning below it if predictions do not vary."""
         formats = {"n": "8", "pearsonr": "8.3f", "spearmanr": "8.3f", "rmse": "10.4g"}
         formats |= {"coverage": "10.3f", "interval_width": "10.4g"} if self.bounds else {}
         heads = {"pearsonr": "r", "spearmanr": "rho", "interval_width": "width"}
         lines = [f"{'':<24}" + "".join(f"{heads.get(key, key):>{form.split('.')[0]}}" for key, form in formats.items())]
         for model, name in product(self.predicted, ["", *self._several]):
-            found = metrics | metrics.get("baseline", {}) if model == "baseline" else metrics
+            values = metrics | metrics.get("baseline", {}) if model == "baseline" else metrics
             label = f"{model} {name or 'mean'}" if self._several else model
             shown = formats if model in self.bounds else list(formats)[:4]
-            ending = f"_{name}" if name else ""
-            lines.append(f"{label:<24}" + "".join(f"{found[key + ending]:>{formats[key]}}" for key in shown))
-        for (model, x), (output, name) in product(self.predicted.items(), enumerate(self.names)):
+            suffix = f"_{name}" if name else ""
+            lines.append(f"{label:<24}" + "".join(f"{values[key + suffix]:>{formats[key]}}" for key in shown))
+        for (model, x), (output, name) in product(self.predicted.items(), enumerate(self.outputs)):
             if np.ptp(x[~np.isnan(self.measured[:, output]), output]) == 0:
                 label = f"{model} {name}".rstrip()
                 lines.append(f"warning: predictions of the {label} do not vary: they count as r = rho = 0")
@@ -79,5 +87,5 @@ class Comparison:
 
     @property
     def _several(self) -> list[str]:
-        """Names of the outputs where there are several, whose metrics are also given one by one."""
-        return self.names if len(self.names) > 1 else []
+        """Names of the outputs if there are several, whose metrics are also given one by one."""
+        return self.outputs if len(self.outputs) > 1 else []

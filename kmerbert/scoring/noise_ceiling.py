@@ -1,24 +1,24 @@
-"""The noise ceiling: how well any model can predict the mean of replicate measurements. Reads no files."""
+"""The noise ceiling: how well any model can predict the mean of replicate measurements."""
 
 from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
 
-from kmerbert.predicting.table import check_columns, numbers_of, read_headed
+from kmerbert.predicting.table import check_columns, read_headed, read_numbers
 
 LEAST_ROWS = 3
 
 
 class NoiseCeiling(NamedTuple):
-    """What replicates say of the noise in their mean.
+    """What replicates say about the noise in their mean.
 
     Attributes:
-        n_replicates: of every row.
-        n_replicate_rows: that have all of them.
-        replicate_pearsonr: mean of Pearson's r over all pairs of replicates.
-        reliability: squared correlation of their mean with the value free of noise.
-        noise_ceiling: the best Pearson r with their mean that a model can have.
+        n_replicates: Number of replicates.
+        n_replicate_rows: Rows that have all of them.
+        replicate_pearsonr: Mean of Pearson's r over all pairs of replicates.
+        reliability: Squared correlation of their mean with the value without noise.
+        noise_ceiling: The best Pearson r with their mean that a model can have.
     """
 
     n_replicates: int
@@ -28,7 +28,7 @@ class NoiseCeiling(NamedTuple):
     noise_ceiling: float
 
     def line(self) -> str:
-        """Puts it into words."""
+        """Returns it as a sentence."""
         return (
             f"no model can beat r = {self.noise_ceiling:.3f} on the mean of these {self.n_replicates} replicates "
             f"(their mean r is {self.replicate_pearsonr:.3f} in {self.n_replicate_rows} rows)"
@@ -45,41 +45,41 @@ def noise_ceiling(replicates: np.ndarray, names: list[str]) -> NoiseCeiling:
     replicates that are equally noisy, and whose noise is independent: what they share counts as signal.
 
     Args:
-        replicates: float array (n, N), NaN where nothing was measured; such rows are left out.
-        names: of the N columns, for messages.
+        replicates: Float array (n, N), NaN where nothing was measured; such rows are left out.
+        names: Names of the N columns, for messages.
 
     Raises:
-        ValueError: for fewer than two columns, one given twice, fewer than three whole rows, a column that does not
-            vary, or replicates that agree less than by chance.
+        ValueError: There are fewer than two columns, or one twice; fewer than three rows have all replicates; a column
+            does not vary; or the replicates agree less than by chance.
     """
-    asked = f"--replicate_columns {','.join(names)}"
+    argument = f"`replicate_columns` {','.join(names)}"
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(f"{asked}: give two columns or more, each once, with the single measurements of every row")
-    whole = replicates[~np.isnan(replicates).any(axis=1)]
-    if len(whole) < LEAST_ROWS:
+        raise ValueError(f"{argument}: give two or more columns, each once, with the single measurements of every row")
+    complete = replicates[~np.isnan(replicates).any(axis=1)]
+    if len(complete) < LEAST_ROWS:
         raise ValueError(
-            f"{asked}: {len(whole)} of {len(replicates)} rows have all replicates, but needed are {LEAST_ROWS}: name "
+            f"{argument}: {len(complete)} of {len(replicates)} rows have all replicates, at least {LEAST_ROWS} must: name "
             "columns with more measurements"
         )
-    for name, values in zip(names, whole.T, strict=True):
+    for name, values in zip(names, complete.T, strict=True):
         if np.ptp(values) == 0:
-            raise ValueError(f"{asked}: {name} is {values[0]:g} in all {len(whole)} rows: leave that column out")
-    matrix, n = np.corrcoef(whole, rowvar=False), len(names)
+            raise ValueError(f"{argument}: {name} is {values[0]:g} in all {len(complete)} rows: leave that column out")
+    matrix, n = np.corrcoef(complete, rowvar=False), len(names)
     r = float(np.mean([matrix[pair] for pair in combinations(range(n), 2)]))
     if r < 0:
         raise ValueError(
-            f"{asked}: their mean correlation is {r:.3f}: name replicates, which agree, of one measurement"
+            f"{argument}: their mean correlation is {r:.3f}: name replicates of one measurement, which must agree"
         )
     reliability = n * r / (1 + (n - 1) * r)
-    return NoiseCeiling(n, len(whole), r, reliability, reliability**0.5)
+    return NoiseCeiling(n, len(complete), r, reliability, reliability**0.5)
 
 
 def read_replicates(path: str, columns: list[str]) -> np.ndarray:
-    """Reads the columns of single measurements out of any table, float64 (n, columns), NaN where there is none.
+    """Reads columns of single measurements from a table, float64 (n, columns), NaN where nothing was measured.
 
     Raises:
-        ValueError: for a file that is no table with a header, a column that is not there, or text in place of a number.
+        ValueError: The file is not a table with a header, a column is missing, or text stands for a number.
     """
-    source, table = read_headed(path, "--replicate_file")
-    check_columns(table, columns, path, "name them by --replicate_columns, the file by --replicate_file")
-    return np.column_stack([numbers_of(table, column, source, is_needed=False) for column in columns])
+    source, table = read_headed(path, "replicate_file")
+    check_columns(table, columns, path, "name them with `replicate_columns`, the file with `replicate_file`")
+    return np.column_stack([read_numbers(table, column, source, is_needed=False) for column in columns])

@@ -1,16 +1,20 @@
-"""The model card: README.md of an output folder, read by people and by the Hub. Text only; builds and runs no model."""
+"""The model card: README.md of an output folder, read by people and by the Hub. Its text is in `card.md`."""
 
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
-METRIC_NAMES = {"pearsonr": "Pearson r", "spearmanr": "Spearman rho", "rmse": "RMSE", "mae": "MAE", "r2": "R2"}
+from kmerbert.files import write_text
+from kmerbert.scoring.metrics import METRIC_LABELS
+
+TEMPLATE = Path(__file__).with_name("card.md")
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,11 @@ class CardFacts:
 
     Attributes:
         task: `fill-mask` or `text-classification`, the pipelines that load it.
-        summary: one paragraph: what goes in, what comes out.
+        summary: One paragraph: what goes in, what comes out.
         usage: Python lines that run the model, with `REPO` for its name.
-        metrics: split -> metric -> value.
-        settings: further lines of the settings table.
-        base_model: the checkpoint that training started from, if any.
+        metrics: Split -> metric -> value.
+        settings: Lines of the settings table.
+        base_model: The checkpoint that training started from, if any.
     """
 
     task: str
@@ -34,8 +38,8 @@ class CardFacts:
     base_model: str | None = None
 
 
-def chosen(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Those metrics of every split that a card shows, without the Trainer's prefixes."""
+def select_metrics(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Returns those metrics of every split that a card shows, without the Trainer's prefixes."""
     return {
         split: {name: values[f"{prefix}_{name}"] for name in names if f"{prefix}_{name}" in values}
         for split, values in metrics.items()
@@ -43,12 +47,12 @@ def chosen(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> 
     }
 
 
-def settings(arguments: Any, model: Any) -> dict[str, Any]:
-    """What a reader needs to repeat the run.
+def describe_settings(arguments: TrainingArguments, model: PreTrainedModel) -> dict[str, Any]:
+    """Returns what a reader needs to repeat the run.
 
     Args:
-        arguments: the training arguments.
-        model: with the project's entries in its configuration.
+        arguments: The training arguments.
+        model: With the project's entries in its configuration.
     """
     config = model.config
     return {
@@ -65,44 +69,35 @@ def settings(arguments: Any, model: Any) -> dict[str, Any]:
 
 
 def code_version(root: Path) -> str:
-    """The commit of the checkout, with `+` when files differ from it; `unknown` outside a checkout."""
+    """Returns the commit of the checkout, with `+` if files differ from it; `unknown` outside a checkout."""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
     try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found if re.fullmatch(r"[0-9a-f]+\+?", found) else "unknown"
+    return commit if re.fullmatch(r"[0-9a-f]+\+?", commit) else "unknown"
 
 
-def write_card(folder: Path, repository: str, facts: CardFacts, config: Any) -> None:
+def write_card(folder: Path, repository: str, facts: CardFacts, config: PretrainedConfig) -> None:
     """Writes README.md, with valid Hub metadata, into a folder.
 
     Args:
-        folder: the output folder.
-        repository: name or folder that loads the model.
-        facts: of the run.
-        config: the model's configuration; `data_name` and `data_checksum` say what it was trained on.
+        folder: The output folder.
+        repository: Name or folder that loads the model.
+        facts: About the run.
+        config: The model's configuration, which says what it was trained on and what it reads.
     """
-    if flanks := getattr(config, "flanks", None):
-        words = (
-            f" It reads each sequence between {flanks['length']} bases of its plasmid on each side (`flanks` in "
-            "config.json): `run_predict.py` puts them on; to any other program give sequences that have them."
-        )
-        facts = replace(facts, summary=facts.summary + words)
-    text = model_card(facts, repository, config.data_name, config.data_checksum)
-    unfinished = folder / ".README.md.unfinished"
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(folder / "README.md")
+    write_text(folder / "README.md", model_card(repository, facts, config))
 
 
-def model_card(facts: CardFacts, repository: str, data_name: str, checksum: str) -> str:
-    """Returns the card as Markdown that begins with a YAML block."""
+def model_card(repository: str, facts: CardFacts, config: PretrainedConfig) -> str:
+    """Returns the card as Markdown that begins with a YAML block; arguments as for `write_card`."""
     title = repository.rstrip("/").split("/")[-1]
     results = [
         EvalResult(
             task_type=facts.task,
             dataset_type="table",
-            dataset_name=data_name,
+            dataset_name=config.data_name,
             dataset_split=split,
             metric_type=metric,
             metric_value=round(value, 6),
@@ -120,30 +115,18 @@ def model_card(facts: CardFacts, repository: str, data_name: str, checksum: str)
         model_name=title,
         eval_results=results or None,
     )
-    usage = facts.usage.replace("REPO", repository)
-    parts = [
-        f"---\n{data.to_yaml()}\n---",
-        f"# {title}",
-        facts.summary,
-        "## Use",
-        f"```python\n{usage}\n```",
-        "## Results",
-        _results_table(facts.metrics),
-        "## Training",
-        f"Data: {data_name}, checksum `{checksum}`.",
-        _table(("setting", "value"), [(key, value) for key, value in facts.settings.items()]),
-    ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _results_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
-    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
-    if not names:
-        return "Not evaluated."
-    rows = [(split, *(f"{values[n]:.4f}" if n in values else "" for n in names)) for split, values in metrics.items()]
-    return _table(("split", *(METRIC_NAMES.get(name, name) for name in names)), rows)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    card = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        title=title,
+        summary=facts.summary,
+        usage=facts.usage.replace("REPO", repository),
+        metrics=facts.metrics,
+        metric_names=list(dict.fromkeys(name for values in facts.metrics.values() for name in values)),
+        metric_labels=METRIC_LABELS,
+        settings=facts.settings,
+        data_name=config.data_name,
+        data_checksum=config.data_checksum,
+        flank_length=(getattr(config, "flanks", None) or {}).get("length"),
+    )
+    return str(card).rstrip() + "\n"

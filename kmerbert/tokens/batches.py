@@ -1,28 +1,61 @@
-"""Rows of tokens as batches: what `Trainer` is given as a dataset and as a collator, and what is known of the rows.
+"""Rows of a token table as batches: what `Trainer` is given as a dataset and as a collator.
 
 `TokenDataset.__getitems__` gathers a batch in one indexing of the memory-mapped Arrow file, so no row ever becomes a
-Python object.
+Python object. `StreamedDataset` in `stream.py` answers the same questions about rows that are read while training.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from kmerbert.reading.rows import SPECIAL_TOKENS
-from kmerbert.reading.sources import own_id
+from kmerbert.reading.rows import check_reading_frames
+from kmerbert.reading.sources import has_column
 from kmerbert.tokens.cache import TokenTable
+from kmerbert.tokens.targets import TargetScaler
+from tokenization_kmer import N_ADDED
+
+
+class TrainingRows(Protocol):
+    """What a training script asks of its rows, wherever they are."""
+
+    def __len__(self) -> int: ...
+
+    def facts(self) -> dict[str, Any]:
+        """What a published model should say about its training rows."""
+
+    def label_blocks(self) -> Iterator[np.ndarray]:
+        """Measured values in their own unit, float arrays (n, outputs), NaN where missing."""
+
+    def with_targets(self, scaler: TargetScaler) -> "TrainingRows":
+        """The same rows with standardised labels as targets of the model."""
+
+    def check_reading_frames(self, n_frames: int) -> None:
+        """Checks, now or when they are read, that every row has a k-mer for each reading frame."""
+
+
+def facts_of_rows(name: str, checksum: str, n_rows: int, n_kmers: np.ndarray, k: int, stride: int) -> dict[str, Any]:
+    """What a published model should say about its training rows: name, checksum, number, range of lengths in bases.
+
+    Args:
+        name, checksum, n_rows: Of the rows.
+        n_kmers: int array (n,), k-mers of the rows, or of some of them.
+        k, stride: Bases of a k-mer, and between the starts of two.
+    """
+    bases = (n_kmers - 1) * stride + k
+    lengths = [int(bases.min()), int(bases.max())]
+    return {"data_name": name, "data_checksum": checksum, "n_training_rows": n_rows, "sequence_length": lengths}
 
 
 class TokenDataset(torch.utils.data.Dataset):
-    """Rows of one split, as batches of arrays; what `Trainer` is given as a dataset.
+    """Rows of one split, as batches of arrays.
 
     Attributes:
-        table: the tokenised file that the rows are in.
+        table: The tokenised rows that these are some of; anything with `ids`, `starts` and `lengths` of rows.
         rows: int64 array (n,), row numbers in `table`, 0-based.
         targets: float32 array (n, outputs) for the model, or None; set by `with_targets`.
-        epoch: number of the pass over the data, 0-based; masking draws anew in each.
+        epoch: Number of the pass over the data, 0-based; masking draws anew in each.
     """
 
     def __init__(self, table: TokenTable, rows: np.ndarray, pad_id: int, targets: np.ndarray | None = None) -> None:
@@ -37,16 +70,32 @@ class TokenDataset(torch.utils.data.Dataset):
         """float32 array (n, outputs) of measured values in their own unit, NaN where missing."""
         return self.table.labels[self.rows]
 
-    def with_targets(self, targets: np.ndarray) -> "TokenDataset":
-        """Returns the same rows with these targets, float32 (n, outputs)."""
-        return TokenDataset(self.table, self.rows, self.pad_id, targets)
+    def label_blocks(self) -> Iterator[np.ndarray]:
+        """Yields all labels as one block."""
+        yield self.labels
+
+    def with_targets(self, scaler: TargetScaler) -> "TokenDataset":
+        """Returns the same rows with standardised labels as targets."""
+        return TokenDataset(self.table, self.rows, self.pad_id, scaler.transform(self.labels))
 
     def first(self, n: int | None) -> "TokenDataset":
         """Returns the first n rows, or all for None."""
         return TokenDataset(self.table, self.rows[:n], self.pad_id, None if self.targets is None else self.targets[:n])
 
+    def facts(self) -> dict[str, Any]:
+        """What a published model should say about these rows; see `facts_of_rows`."""
+        table = self.table
+        n_kmers = table.lengths[self.rows] - N_ADDED
+        return facts_of_rows(table.source.short_name, table.source.checksum, len(self), n_kmers, table.k, table.stride)
+
+    def check_reading_frames(self, n_frames: int) -> None:
+        """Raises ValueError for a row with fewer k-mers than reading frames."""
+        table = self.table
+        n_kmers = table.lengths[self.rows] - N_ADDED
+        check_reading_frames(n_kmers, table.numbers[self.rows], table.source, n_frames)
+
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
-        """Goes through single rows, `input_ids` (tokens,) of each, from which Trainer's `group_by_length` knows lengths."""
+        """Yields single rows, `input_ids` (tokens,) of each, from which Trainer's `group_by_length` takes lengths."""
         ids = self.table.ids
         for start, length in zip(self.table.starts[self.rows], self.table.lengths[self.rows], strict=True):
             yield {"input_ids": ids[start : start + length]}
@@ -58,9 +107,9 @@ class TokenDataset(torch.utils.data.Dataset):
         """Gathers a batch.
 
         Returns:
-            `input_ids` (n, longest) in the stored integer type; `attention_mask` int8 (n, longest) only where rows
-            differ in length; `labels` float32 (n, outputs) where there are targets; `row` int64 (n,) and `epoch`, which
-            give masking its random numbers.
+            `input_ids` (n, longest) in the stored integer type; `attention_mask` int8 (n, longest) only if rows differ
+            in length; `labels` float32 (n, outputs) if there are targets; `row` int64 (n,) and `epoch`, which give
+            masking its random numbers.
         """
         indices = np.asarray(indices)
         rows = self.rows[indices]
@@ -71,10 +120,10 @@ class TokenDataset(torch.utils.data.Dataset):
         if (lengths == longest).all():
             batch["input_ids"] = self.table.ids[self.table.starts[rows][:, None] + columns]
         else:
-            inside = columns < lengths[:, None]
+            is_token = columns < lengths[:, None]
             positions = self.table.starts[rows][:, None] + np.minimum(columns, lengths[:, None] - 1)
-            batch["input_ids"] = np.where(inside, self.table.ids[positions], self.table.ids.dtype.type(self.pad_id))
-            batch["attention_mask"] = inside.astype(np.int8)
+            batch["input_ids"] = np.where(is_token, self.table.ids[positions], self.table.ids.dtype.type(self.pad_id))
+            batch["attention_mask"] = is_token.astype(np.int8)
         if self.targets is not None:
             batch["labels"] = self.targets[indices]
         return batch
@@ -82,46 +131,33 @@ class TokenDataset(torch.utils.data.Dataset):
 
 def collate(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Turns a gathered batch into the model's tensors: ids and mask int64, labels float32; the rest is dropped."""
-    whole = [name for name in ("input_ids", "attention_mask") if name in batch]
-    tensors = {name: torch.from_numpy(batch[name].astype(np.int64)) for name in whole}
+    names = [name for name in ("input_ids", "attention_mask") if name in batch]
+    tensors = {name: torch.from_numpy(batch[name].astype(np.int64)) for name in names}
     if "labels" in batch:
         tensors["labels"] = torch.from_numpy(batch["labels"])
     return tensors
 
 
-def describe(dataset: TokenDataset) -> dict[str, Any]:
-    """What a published model should say about its training rows: name, checksum, number, range of lengths in bases."""
-    table = dataset.table
-    n_kmers = table.lengths[dataset.rows] - SPECIAL_TOKENS
-    bases = (n_kmers - 1) * table.stride + table.k
-    return {
-        "data_name": table.source.name if table.source.format == "hub" else table.source.path.name,
-        "data_checksum": table.source.checksum,
-        "n_training_rows": len(dataset),
-        "sequence_length": [int(bases.min()), int(bases.max())],
-    }
-
-
 def read_names(
     dataset: TokenDataset, id_column: str | None, sequence_column: str
 ) -> Iterator[tuple[list[str], list[str]]]:
-    """Reads again, from the source and piece by piece, what predictions are written beside.
+    """Re-reads ids and sequences from the source, piece by piece, to write next to predictions.
 
     Args:
-        dataset: whose rows, in rising order, are named.
-        id_column: of the names; None for `id` where the source has it, else the row's number in its file.
-        sequence_column: of the DNA.
+        dataset: Its rows, in rising order.
+        id_column: Column of the ids; None for `id` if the source has it, otherwise the row's number in its file.
+        sequence_column: Column of the DNA.
 
     Yields:
-        Some ids, and as many sequences as they stand; together those of all rows.
+        Some ids, and as many sequences as they stand in the source; together those of all rows.
     """
     source, rows = dataset.table.source, dataset.rows
-    column = id_column or own_id(source)
-    seen = 0
+    column = id_column or ("id" if has_column(source, "id") else None)
+    n_read = 0
     for batch in source.batches(list(dict.fromkeys([sequence_column] + ([column] if column else [])))):
         n_rows = len(batch.numbers)
-        first, last = np.searchsorted(rows, (seen, seen + n_rows))
-        own = rows[first:last] - seen
-        names = batch.columns[column].take(own).to_pylist() if column else batch.numbers[own]
-        yield list(map(str, names)), batch.columns[sequence_column].take(own).to_pylist()
-        seen += n_rows
+        first, last = np.searchsorted(rows, (n_read, n_read + n_rows))
+        chosen = rows[first:last] - n_read
+        names = batch.columns[column].take(chosen).to_pylist() if column else batch.numbers[chosen]
+        yield list(map(str, names)), batch.columns[sequence_column].take(chosen).to_pylist()
+        n_read += n_rows

@@ -1,25 +1,24 @@
-"""Token ids of a table, in an Arrow file: written once, memory-mapped. Divides no rows and makes no batches."""
+"""Token ids of a table, in an Arrow file: written once, then memory-mapped."""
 
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
 from datasets import config as datasets_config
 
-from kmerbert.reading.rows import SPECIAL_TOKENS, Rows, find_duplicate, hash_words, read_rows
+from kmerbert.files import check_folder, whole_file
+from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import FileSource, Source
+from tokenization_kmer import N_ADDED, KmerTokenizer
 
 # Part of the cache's key: raise it when the same rows would give other files.
 LAYOUT = 4
-SIDE = ("keys", "sequence_numbers", "numbers", "names", "splits", "groups", "overlaps")  # arrays beside the Arrow file
+ARRAYS = ("keys", "sequence_numbers", "numbers", "names", "splits", "groups", "overlaps")  # in a file of their own
 
 
 @dataclass(frozen=True)
@@ -27,19 +26,19 @@ class TokenTable:
     """The tokenised rows of one source.
 
     Attributes:
-        source: where they are from.
-        dataset: the memory-mapped Arrow table, columns `input_ids` (and `labels`).
-        stem: path of its files, without their endings.
+        source: Where they are from.
+        dataset: The memory-mapped Arrow table, columns `input_ids` (and `labels`).
+        stem: Path of its files, without their endings.
         keys: uint64 array (n,), a hash of each row's sequence.
-        sequence_numbers: unsigned int array (n,), 0 to the number of different sequences - 1, by rising keys.
+        sequence_numbers: unsigned int array (n,), 0 to the number of distinct sequences - 1, by rising keys.
         numbers: int64 array (n,), each row's number in its source, 1-based (a line, a record or a row).
         names: uint64 array (n,), a hash of each row's id; None where rows have none.
         splits: int8 array (n,), 0 train, 1 validation, 2 test; None without a split column.
         groups: uint64 array (n,), a hash of each row's group; None without a group column.
         overlaps: int64 array (n,), equal for windows of one sequence that share bases, directly or through others; None
             without windows.
-        unknown_share: share of [UNK] among the k-mers, 0 to 1.
-        k, stride: bases of a k-mer, and between the starts of two.
+        unknown_share: Share of [UNK] among the k-mers, 0 to 1.
+        k, stride: Bases of a k-mer, and between the starts of two.
     """
 
     source: Source
@@ -59,13 +58,13 @@ class TokenTable:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def place(self, row: int) -> str:
-        """Words for where a row (0-based) is."""
-        return self.source.place(int(self.numbers[row]))
+    def location(self, row: int) -> str:
+        """Where a row (0-based) is, for messages."""
+        return self.source.location(int(self.numbers[row]))
 
     @cached_property
     def _flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All ids of the file as one array, and where each row starts and how long it is.
+        """All ids of the file as one array, where each row starts in it, and how long it is.
 
         The chunks of an Arrow file lie in one memory map, so their addresses differ by whole ids and one array can span
         them all; what lies between them is never read.
@@ -110,85 +109,79 @@ class TokenTable:
 
 
 def token_folder(cache_dir: str | None) -> Path:
-    """Returns the folder of token files within a cache folder, None for the cache of Hugging Face datasets."""
+    """Returns the folder of token files within a cache folder; None means the cache of Hugging Face datasets."""
     return Path(cache_dir or datasets_config.HF_DATASETS_CACHE) / "kmer_tokens"
 
 
-def tokenise(source: Source, spec: Rows, tokenizer: Any, cache_dir: str | None) -> TokenTable:
-    """Checks and tokenises a source, or finds that done in the cache.
+def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir: str | None) -> TokenTable:
+    """Checks and tokenises a source, unless the cache has the result already.
 
     Args:
-        source: the rows.
-        spec: what to read and how to cut it.
-        tokenizer: needs `encode_ids`, `n_tokens`, `k`, `stride`, `alphabet` and `unk_token_id`.
-        cache_dir: folder for the Arrow files; None for one in the Hugging Face datasets cache.
+        source: The rows.
+        spec: What to read and how to cut it.
+        tokenizer: Gives the token ids.
+        cache_dir: Folder for the Arrow files; None for one in the Hugging Face datasets cache.
 
     Raises:
-        ValueError: for a row that cannot be used, with its place and what is wrong, or a cache that cannot be written.
+        ValueError: A row cannot be used (the message has its location and what is wrong), or the cache cannot be written.
     """
     if isinstance(source, FileSource):
         source.check()
     folder = token_folder(cache_dir)
     setting = [LAYOUT, source.format, source.checksum, asdict(spec), tokenizer.k, tokenizer.stride, tokenizer.alphabet]
     stem = folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:32]
-    arrow, rows = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
-    if not (arrow.exists() and rows.exists()):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            scratch = tempfile.TemporaryDirectory(dir=folder, prefix="writing-")
-        except OSError as error:
-            raise ValueError(
-                f"{folder}: token files cannot be written there ({error.strerror}): name another --token_cache_dir"
-            ) from None
-        with scratch as name:
-            side = _write(Path(name) / "ids", source, spec, tokenizer)
-            np.savez(Path(name) / "rows.npz", **side)
-            os.replace(Path(name) / "ids", arrow)
-            os.replace(Path(name) / "rows.npz", rows)
-    with np.load(rows) as side:
-        values = {name: side[name] if name in side else None for name in SIDE}
-        share = float(side["unknown_share"])
-    dataset = Dataset.from_file(str(arrow))
+    ids_file, arrays_file = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
+    if not (ids_file.exists() and arrays_file.exists()):
+        check_folder(folder, f"`token_cache_dir` {folder.parent}")
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(ids_file) as ids_partial, whole_file(arrays_file) as arrays_partial:
+            arrays = _write(ids_partial, source, spec, tokenizer)
+            with open(arrays_partial, "wb") as file:
+                np.savez(file, **arrays)
+    with np.load(arrays_file) as arrays:
+        values = {name: arrays[name] if name in arrays else None for name in ARRAYS}
+        share = float(arrays["unknown_share"])
+    dataset = Dataset.from_file(str(ids_file))
     return TokenTable(source, dataset, stem, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
 
 
-def _write(path: Path, source: Source, spec: Rows, tokenizer: Any) -> dict[str, np.ndarray]:
-    """Writes the Arrow file; returns the arrays that are kept beside it."""
-    kept: dict[str, list[np.ndarray]] = {}
-    unknown = kmers = 0
+def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) -> dict[str, np.ndarray]:
+    """Writes the Arrow file; returns the arrays that go into the other file."""
+    parts: dict[str, list[np.ndarray]] = {}
+    n_unknown = n_total = 0
     writer = None
     for batch in source.batches(spec.columns):
         sequences, columns = read_rows(batch, source, spec, tokenizer)
         n_kmers = tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
         ids = tokenizer.encode_ids(sequences)
-        unknown += int(np.count_nonzero(ids == tokenizer.unk_token_id))
-        kmers += int(n_kmers.sum())
-        arrow = {"input_ids": _as_lists(ids, n_kmers + SPECIAL_TOKENS)}
+        n_unknown += int(np.count_nonzero(ids == tokenizer.unk_token_id))
+        n_total += int(n_kmers.sum())
+        ids, lengths = without_padding(ids, n_kmers + N_ADDED)
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        arrow = {"input_ids": pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))}
         if spec.labels:
             arrow["labels"] = pa.FixedSizeListArray.from_arrays(columns.pop("labels").ravel(), len(spec.labels))
         table = pa.table(arrow)
         writer = writer or pa.ipc.new_stream(str(path), table.schema)
         writer.write_table(table)
-        columns["keys"] = hash_words(sequences)
+        columns["keys"] = hash_texts(sequences)
         for name, values in columns.items():
-            kept.setdefault(name, []).append(values)
+            parts.setdefault(name, []).append(values)
     if writer is None:
         raise ValueError(f"{source.name}: no rows")
     writer.close()
-    side = {name: np.concatenate(values) for name, values in kept.items()}
-    numbers = np.unique(side["keys"], return_inverse=True)[1]
-    side["sequence_numbers"] = numbers.astype(np.min_scalar_type(len(numbers)))  # 4 bytes a row, seldom more
-    if "names" in side and not spec.window:
-        _, pair = find_duplicate(side["names"])
+    arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    numbers = np.unique(arrays["keys"], return_inverse=True)[1]
+    arrays["sequence_numbers"] = numbers.astype(np.min_scalar_type(len(numbers)))  # 4 bytes a row, seldom more
+    if "names" in arrays and not spec.window:
+        _, pair = find_duplicate(arrays["names"])
         if pair:
-            places = [source.place(int(side["numbers"][row])) for row in pair]
-            raise ValueError(f"{places[0]} and {places[1]} have the same id: ids may not repeat")
-    return side | {"unknown_share": np.array(unknown / max(kmers, 1))}
+            first, second = (source.location(int(arrays["numbers"][row])) for row in pair)
+            raise ValueError(f"{first} and {second} have the same id: every id may occur only once")
+    return arrays | {"unknown_share": np.array(n_unknown / max(n_total, 1))}
 
 
-def _as_lists(ids: np.ndarray, lengths: np.ndarray) -> pa.ListArray:
-    """Padded ids (n, longest) as an Arrow list array without the padding."""
-    full = (lengths == ids.shape[1]).all()
-    values = ids.ravel() if full else ids[np.arange(ids.shape[1]) < lengths[:, None]]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+def without_padding(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns padded ids (n, longest) end to end, (ids of all rows,), and the lengths (n,) of the rows as they came."""
+    is_even = (lengths == ids.shape[1]).all()
+    return ids.ravel() if is_even else ids[np.arange(ids.shape[1]) < lengths[:, None]], lengths

@@ -1,39 +1,26 @@
-"""What a masked language model has to guess: which k-mers are hidden.
+"""What a masked language model has to predict: which k-mers are hidden.
 
 Neighbouring k-mers of stride 1 share k-1 bases, so hiding one token hides nothing: its neighbours spell it. `BaseMasking`
 therefore chooses bases and masks every token that spells one of them. `DnabertMasking` is DNABERT's own scheme
-(doi:10.1093/bioinformatics/btab083). Both are collators that draw from (seed, epoch, row, position) alone: the same
-row is masked alike whatever batch, process or resumed run it comes in. Knows no model and no file.
+(doi:10.1093/bioinformatics/btab083). Both are collators whose random numbers depend on (seed, epoch, row, position)
+alone: a row is masked the same in whatever batch, process or resumed run it comes.
 """
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
-from kmerbert.cli.flags import PretrainingDataArguments
-from tokenization_kmer import KmerTokenizer
+from kmerbert.tokens.targets import IGNORED
+from tokenization_kmer import N_ADDED, N_SPECIAL, KmerTokenizer
 
 logger = logging.getLogger(__name__)
-IGNORED = -100  # label of a token that is not to be guessed (torch's and the Trainer's convention)
-
-
-class KmerVocabulary(Protocol):
-    """What is needed of a tokenizer: k-mer ids follow the special ids, in product order of the alphabet."""
-
-    k: int
-    stride: int
-    alphabet: str
-    mask_token_id: int
-    all_special_ids: list[int]
-
-    def __len__(self) -> int: ...
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (doi:10.1145/2660193.2660195): uint64 in, well-mixed uint64 out."""
-    state = state ^ (state >> np.uint64(30))  # one new array, and then in place: memory is what this waits for
+    state = state ^ (state >> np.uint64(30))  # one new array, then in place: this is bound by memory
     state *= np.uint64(0xBF58476D1CE4E5B9)
     state ^= state >> np.uint64(27)
     state *= np.uint64(0x94D049BB133111EB)
@@ -45,9 +32,9 @@ def uniform(key: tuple[int, ...], rows: np.ndarray, n_positions: int) -> np.ndar
     """Random numbers that depend on where they are used, not on when they are drawn.
 
     Args:
-        key: whole numbers that name the draw (seed, epoch, purpose).
+        key: Whole numbers that name the draw (seed, epoch, purpose).
         rows: int64 array (n,), row numbers.
-        n_positions: numbers for each row.
+        n_positions: Random numbers for each row.
 
     Returns:
         float64 array (n, n_positions), uniform on [0, 1).
@@ -63,10 +50,10 @@ def uniform(key: tuple[int, ...], rows: np.ndarray, n_positions: int) -> np.ndar
 
 
 def parse_region(text: str | None) -> slice:
-    """Reads START:END, 0-based, END not included, either side empty or counted from the right end when negative.
+    """Reads START:END, 0-based, END excluded; a side may be empty, or negative to count from the right end.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: The text is anything else.
 
     >>> parse_region("17:-13")
     slice(17, -13, None)
@@ -74,17 +61,16 @@ def parse_region(text: str | None) -> slice:
     try:
         start, end = (int(part) if part.strip() else None for part in (text or ":").split(":"))
     except ValueError:
-        raise ValueError(f"--mask_region {text!r}: allowed is START:END in bases, such as 17:-13 or 17:97") from None
+        raise ValueError(f"`mask_region` {text!r}: allowed is START:END in bases, such as 17:-13 or 17:97") from None
     return slice(start, end)
 
 
 class Masking:
     """What both schemes share: where tokens and bases are, and how a batch becomes tensors."""
 
-    def __init__(self, tokenizer: KmerVocabulary, region: str | None, seed: int) -> None:
+    def __init__(self, tokenizer: KmerTokenizer, region: str | None, seed: int) -> None:
         self.k, self.stride = tokenizer.k, tokenizer.stride
         self.mask_id, self.n_ids = tokenizer.mask_token_id, len(tokenizer)
-        self.n_special = max(tokenizer.all_special_ids) + 1
         self.region, self.seed = parse_region(region), seed
         self.region_text, self.shortest_region = region, 1
 
@@ -93,17 +79,17 @@ class Masking:
 
         Args:
             batch: `input_ids` int (n, longest), each row [CLS], k-mers, [SEP], padding; `attention_mask` (n, longest)
-                where rows differ in length; `row` int64 (n,); `epoch`.
+                if rows differ in length; `row` int64 (n,); `epoch`.
 
         Returns:
-            int64 tensors (n, longest): `input_ids`, `labels` with `IGNORED` where nothing is to be guessed, and
-            `attention_mask` where there was one; and `masked`, int64 (tokens to be guessed,), their places in `labels` laid
-            out as one row.
+            int64 tensors (n, longest): `input_ids`, `labels` with `IGNORED` where nothing is to be predicted, and
+            `attention_mask` if there was one; and `masked`, int64 (tokens to be predicted,), their positions in the
+            flattened `labels`.
         """
         ids = batch["input_ids"].astype(np.int64)
         attention = batch.get("attention_mask")
-        longest = np.full(len(ids), ids.shape[1]) if attention is None else attention.sum(axis=1)
-        n_kmers = longest - 2
+        n_tokens = np.full(len(ids), ids.shape[1]) if attention is None else attention.sum(axis=1)
+        n_kmers = n_tokens - N_ADDED
         inputs, labels = self.mask(ids, n_kmers, batch["row"], int(batch["epoch"]))
         tensors = {"input_ids": inputs, "labels": labels, "masked": np.flatnonzero(labels != IGNORED)}
         if attention is not None:
@@ -123,35 +109,36 @@ class Masking:
         start, end, _ = self.region.indices(n_bases)
         if end - start < self.shortest_region:
             raise ValueError(
-                f"--mask_region {self.region_text!r}: nothing can be hidden there in sequences of {n_bases} bases; needed "
-                f"are {self.shortest_region} or more of their bases"
+                f"`mask_region` {self.region_text!r}: nothing can be hidden there in sequences of {n_bases} bases: it must "
+                f"cover {self.shortest_region} or more of them"
             )
 
     def mask(self, ids: np.ndarray, n_kmers: np.ndarray, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masks rows of int64 ids (n, longest) with that many k-mers each; returns the inputs and the labels."""
         raise NotImplementedError
 
 
 class BaseMasking(Masking):
-    """Hides chosen bases by masking every token that spells one of them; no masked base can be read off a neighbour.
+    """Hides chosen bases by masking every token that spells one of them; no hidden base can be read off a neighbour.
 
     Args:
-        tokenizer: the k-mer vocabulary.
-        probability: expected share of the region's bases that are hidden.
-        span_length: neighbouring bases that are hidden together.
-        region: bases that may be hidden, START:END; counted over the bases that tokens cover.
-        seed: of all draws.
+        tokenizer: The k-mer vocabulary.
+        probability: Expected share of the region's bases that are hidden.
+        span_length: Neighbouring bases that are hidden together.
+        region: Bases that may be hidden, START:END; counted over the bases that tokens cover.
+        seed: Of all random numbers.
     """
 
     def __init__(
         self,
-        tokenizer: KmerVocabulary,
+        tokenizer: KmerTokenizer,
         probability: float = 0.15,
         span_length: int = 6,
         region: str | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__(tokenizer, region, seed)
-        # A base is hidden when a span begins at it or at one of the span_length - 1 places before it.
+        # A base is hidden if a span begins at it or at one of the span_length - 1 bases before it.
         self.start_probability = 1 - (1 - probability) ** (1 / span_length)
         self.span_length = span_length
 
@@ -170,7 +157,7 @@ class BaseMasking(Masking):
         masked = np.zeros(ids.shape, bool)
         masked[:, 1 : 1 + len(first)] = count[:, first + self.k] > count[:, first]
         masked &= np.arange(ids.shape[1]) <= n_kmers[:, None]
-        labels = np.where(masked & (ids >= self.n_special), ids, IGNORED)
+        labels = np.where(masked & (ids >= N_SPECIAL), ids, IGNORED)
         return np.where(masked, self.mask_id, ids), labels
 
 
@@ -182,16 +169,16 @@ class DnabertMasking(Masking):
     token are BERT's own scheme (doi:10.18653/v1/N19-1423), for k-mers that do not overlap.
 
     Args:
-        tokenizer: the k-mer vocabulary.
-        probability: of a token to be the centre of a span; DNABERT's value for k = 6 is 0.025.
-        region: only tokens that lie in these bases are centres or are masked, START:END.
-        span: tokens that are masked together; None for k.
-        seed: of all draws.
+        tokenizer: The k-mer vocabulary.
+        probability: That a token is the centre of a span; DNABERT's value for k = 6 is 0.025.
+        region: Only tokens that lie in these bases are centres or are masked, START:END.
+        span: Tokens that are masked together; None for k.
+        seed: Of all random numbers.
     """
 
     def __init__(
         self,
-        tokenizer: KmerVocabulary,
+        tokenizer: KmerTokenizer,
         probability: float = 0.025,
         region: str | None = None,
         seed: int = 0,
@@ -201,8 +188,8 @@ class DnabertMasking(Masking):
         self.probability, self.shortest_region = probability, self.k
         if span == 1 and self.stride < self.k:
             logger.warning(
-                "--masking tokens: %d-mers that begin every %d bases overlap, so that the neighbours of a hidden one spell it "
-                "and little is to be learnt: take --masking bases, or --stride %d",
+                "`masking` tokens: %d-mers that begin every %d bases overlap, so the neighbours of a hidden one spell it and "
+                "there is little to learn: use `masking` bases, or `stride` %d",
                 *(self.k, self.stride, self.k),
             )
         # k = 6: two tokens before the centre and three after it; k = 3: one and one.
@@ -213,16 +200,16 @@ class DnabertMasking(Masking):
         widest = int(n_kmers.max())
         allowed = self._allowed_bases(n_kmers, (widest - 1) * self.stride + self.k)
         first = np.arange(widest) * self.stride
-        may = np.zeros(ids.shape, bool)
-        may[:, 1 : 1 + widest] = allowed[:, first] & allowed[:, first + self.k - 1]
-        centres = may & (uniform((self.seed, epoch, 1), rows, n_tokens) < self.probability)
+        is_allowed = np.zeros(ids.shape, bool)
+        is_allowed[:, 1 : 1 + widest] = allowed[:, first] & allowed[:, first + self.k - 1]
+        centres = is_allowed & (uniform((self.seed, epoch, 1), rows, n_tokens) < self.probability)
         masked = np.zeros(ids.shape, bool)
         for offset in range(-self.before, self.after + 1):
             shifted = np.zeros(ids.shape, bool)
             source = centres[:, max(0, -offset) : n_tokens - max(0, offset)]
             shifted[:, max(0, offset) : n_tokens - max(0, -offset)] = source
             masked |= shifted
-        masked &= may
+        masked &= is_allowed
         fate = uniform((self.seed, epoch, 2), rows, n_tokens)
         random_ids = (uniform((self.seed, epoch, 3), rows, n_tokens) * self.n_ids).astype(np.int64)
         inputs = np.where(masked & (fate < 0.8), self.mask_id, ids)
@@ -230,12 +217,31 @@ class DnabertMasking(Masking):
         return inputs, np.where(masked, ids, IGNORED)
 
 
-def build_masking(arguments: PretrainingDataArguments, tokenizer: KmerTokenizer, seed: int) -> Masking:
-    """The collator that hides bases or spans, as the command line says."""
-    if arguments.masking == "dnabert":
-        probability = arguments.mlm_probability or 0.15 / tokenizer.k
-        return DnabertMasking(tokenizer, probability, arguments.mask_region, seed)
-    probability = arguments.mlm_probability or 0.15
-    if arguments.masking == "tokens":
-        return DnabertMasking(tokenizer, probability, arguments.mask_region, seed, span=1)
-    return BaseMasking(tokenizer, probability, arguments.mask_span_length, arguments.mask_region, seed)
+def build_masking(
+    tokenizer: KmerTokenizer,
+    masking: str = "bases",
+    mlm_probability: float | None = None,
+    mask_span_length: int | None = None,
+    mask_region: str | None = None,
+    seed: int = 0,
+) -> Masking:
+    """Returns the collator of a scheme, by its name on the command line.
+
+    Args:
+        tokenizer: The k-mer vocabulary.
+        masking: `bases`, `dnabert` (spans of k tokens) or `tokens` (single tokens).
+        mlm_probability: Share that is hidden, or centres of spans per token; by default 0.15, and 0.15 / k for `dnabert`.
+        mask_span_length: For `bases`: neighbouring bases that are hidden together; by default 6.
+        mask_region: Bases that may be hidden, START:END.
+        seed: Of all random numbers.
+
+    Raises:
+        ValueError: The scheme or the region does not exist.
+    """
+    if masking == "bases":
+        return BaseMasking(tokenizer, mlm_probability or 0.15, mask_span_length or 6, mask_region, seed)
+    if masking == "dnabert":
+        return DnabertMasking(tokenizer, mlm_probability or 0.15 / tokenizer.k, mask_region, seed)
+    if masking == "tokens":
+        return DnabertMasking(tokenizer, mlm_probability or 0.15, mask_region, seed, span=1)
+    raise ValueError(f"`masking` {masking!r}: allowed are bases, dnabert and tokens")

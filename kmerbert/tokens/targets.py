@@ -1,12 +1,13 @@
-"""Units of the measured values: standardised for training, restored for people. Knows no model and no file."""
+"""Labels as targets of a model: standardised for training, in the unit of the measured values for people."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-# The Trainer counts the labels that differ from this value, so it marks a missing one. A real label is standardised
-# first and cannot reach it.
-MISSING_LABEL = -100.0
+# Target of what is missing or not to be predicted: the value that torch's cross-entropy ignores, and that the Trainer does
+# not count among the items of a batch. A measured value is standardised first and cannot reach it.
+IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -17,36 +18,45 @@ class TargetScaler:
     scale: tuple[float, ...]
 
     @classmethod
-    def fit(cls, labels: np.ndarray, names: list[str]) -> "TargetScaler":
-        """Measures the training labels.
+    def fit(cls, blocks: Iterable[np.ndarray], names: Sequence[str]) -> "TargetScaler":
+        """Measures the training labels in one pass.
+
+        Sums of squares are combined block by block (Chan, Golub and LeVeque 1983, doi:10.1080/00031305.1983.10483115).
 
         Args:
-            labels: float array (n, outputs), NaN where missing.
-            names: of the outputs, for messages.
+            blocks: Float arrays (n, outputs), NaN where missing.
+            names: Of the outputs, for messages.
 
         Raises:
-            ValueError: for an output without two different values.
+            ValueError: An output does not have two different values.
         """
-        labels = np.asarray(labels, dtype=np.float64)
-        means, scales = [], []
-        for column, name in zip(labels.T, names, strict=True):
-            known = column[~np.isnan(column)]
-            if len(known) == 0:
+        n, mean, squares = (np.zeros(len(names)) for _ in range(3))
+        lowest, highest = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+        for block in blocks:
+            for output, column in enumerate(np.asarray(block, dtype=np.float64).T):
+                known = column[~np.isnan(column)]
+                if not len(known):
+                    continue
+                block_mean, total = known.mean(), n[output] + len(known)
+                difference = block_mean - mean[output]
+                squares[output] += ((known - block_mean) ** 2).sum() + difference**2 * n[output] * len(known) / total
+                mean[output] += difference * (len(known) / total)
+                n[output] = total
+                lowest[output] = min(lowest[output], known.min())
+                highest[output] = max(highest[output], known.max())
+        for name, n_known, low, high in zip(names, n, lowest, highest, strict=True):
+            if not n_known:
                 raise ValueError(f"{name}: no training row has a value")
-            if np.ptp(known) == 0:
-                raise ValueError(
-                    f"{name}: all {len(known)} training values are {known[0]:g}; there is nothing to learn"
-                )
-            means.append(float(known.mean()))
-            scales.append(float(known.std()))
-        return cls(tuple(means), tuple(scales))
+            if low == high:
+                raise ValueError(f"{name}: all {n_known:.0f} training values are {low:g}; there is nothing to learn")
+        return cls(tuple(mean.tolist()), tuple(np.sqrt(squares / n).tolist()))
 
     def transform(self, labels: np.ndarray) -> np.ndarray:
-        """Returns float32 standardised labels (n, outputs); missing ones (NaN) become `MISSING_LABEL`."""
+        """Returns float32 standardised labels (n, outputs); missing ones (NaN) become `IGNORED`."""
         scaled = (np.asarray(labels, dtype=np.float64) - self.mean) / self.scale
-        return np.where(np.isnan(scaled), MISSING_LABEL, scaled).astype(np.float32)
+        return np.where(np.isnan(scaled), IGNORED, scaled).astype(np.float32)
 
     def invert(self, scaled: np.ndarray) -> np.ndarray:
-        """Returns float64 values (n, outputs) in the labels' unit; `MISSING_LABEL` becomes NaN again."""
+        """Returns float64 values (n, outputs) in the labels' unit; `IGNORED` becomes NaN again."""
         scaled = np.asarray(scaled, dtype=np.float64).reshape(-1, len(self.mean))
-        return np.where(scaled == MISSING_LABEL, np.nan, scaled) * self.scale + self.mean
+        return np.where(scaled == IGNORED, np.nan, scaled) * self.scale + self.mean

@@ -2,60 +2,120 @@
 
 import os
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from transformers import TrainingArguments
-from transformers.hf_argparser import HfArg
+from transformers.trainer_utils import SchedulerType
 
-from kmerbert.scoring.masked import MASKED_METRICS
-from kmerbert.scoring.metrics import REGRESSION_METRICS
+from kmerbert.cli.flags import flag
+from kmerbert.scoring.metrics import MASKED_LM_METRICS, REGRESSION_METRICS, is_lower_better
 
 PLATEAU = "reduce_lr_on_plateau"
-LOWER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity")
 
 
 @dataclass
 class KmerTrainingArguments(TrainingArguments):
-    """The Trainer's own flags, with the defaults of this project, and two flags that the Trainer lost or never had."""
+    """The Trainer's own flags, with the defaults of this project, and flags that the Trainer lost or never had."""
 
-    output_dir: str | None = HfArg(default=None, help="Folder for everything that the run writes; new or empty.")
-    overwrite_output_dir: bool = HfArg(
-        default=False, help="Start anew in a folder that holds a run: its files are deleted, other files stay."
-    )
-    early_stopping_patience: int | None = HfArg(
-        default=None, help="Stop after this many evaluations without a better --metric_for_best_model."
-    )
-    eval_epochs: float | None = HfArg(
-        default=None, help="Evaluate after this many epochs (0.2: five times in each), instead of by --eval_strategy."
-    )
-    do_train: bool = HfArg(default=True, help="Accepted for habit's sake: the script always trains.")
-    eval_strategy: str = HfArg(default="epoch", help="When to evaluate: no, steps (every --eval_steps) or epoch.")
-    save_strategy: str = HfArg(
-        default="epoch", help="When to save a checkpoint: no, steps, epoch or best. Follows --eval_strategy by itself."
-    )
-    save_total_limit: int | None = HfArg(default=2, help="Checkpoints to keep, the best one always among them.")
-    load_best_model_at_end: bool = HfArg(default=True, help="End with the best checkpoint instead of the last.")
-    logging_steps: float = HfArg(default=50, help="Steps between two log lines; below 1, a share of all steps.")
-    per_device_train_batch_size: int = HfArg(default=64, help="Sequences in a training batch on each device.")
-    per_device_eval_batch_size: int = HfArg(default=64, help="Sequences in an evaluation batch on each device.")
-    learning_rate: float = HfArg(default=1e-4, help="Highest learning rate of the optimizer.")
-    weight_decay: float = HfArg(default=0.01, help="Weight decay of all weights but biases and LayerNorm.")
-    warmup_steps: float = HfArg(default=0.05, help="Steps of linear warm-up; below 1, a share of all steps.")
-    ddp_find_unused_parameters: bool | None = HfArg(
-        default=False, help="Whether every step searches for parameters without gradient; no model here has any."
-    )
-    eval_accumulation_steps: int | None = HfArg(
-        default=1000, help="Evaluation batches whose outputs are kept on the device before they are moved."
-    )
-    logging_nan_inf_filter: bool = HfArg(
-        default=False, help="Hide losses that are no number; a GPU is then waited for at every step."
-    )
-    remove_unused_columns: bool | None = HfArg(default=False, help="Must stay false: batches come as whole arrays.")
-    hub_strategy: str = HfArg(default="end", help="Must stay end: only the finished model goes to the Hub.")
+    # What --help shows, of some 130 flags; --help all shows the others, too.
+    SHOWN_FLAGS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Output": (
+            *(
+                "output_dir",
+                "overwrite_output_dir",
+                "resume_from_checkpoint",
+                "push_to_hub",
+                "hub_model_id",
+                "report_to",
+            ),
+            *("save_total_limit", "load_best_model_at_end"),
+        ),
+        "Training": (
+            *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
+            *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "loss", "seed", "bf16", "use_cpu"),
+            *("metric_for_best_model", "eval_strategy", "eval_steps", "eval_epochs", "early_stopping_patience"),
+        ),
+    }
 
-    def _refusals(self) -> tuple[tuple[bool, str], ...]:
-        """What cannot be, and what to say about it."""
+    output_dir: str | None = flag(None, "Folder for everything that the run writes, new or empty.")
+    overwrite_output_dir: bool = flag(
+        False, "Start again in a folder that contains a run. The run's files are deleted, other files stay."
+    )
+    resume_from_checkpoint: str | None = flag(
+        None, "true: continue from the last checkpoint in --output_dir. Or the path of a checkpoint."
+    )
+    push_to_hub: bool = flag(False, "Upload the finished model, its tokenizer and its card to the Hub.")
+    hub_model_id: str | None = flag(
+        None, "Repository to upload to, such as you/expression. Default: --output_dir's name."
+    )
+    report_to: None | str | list[str] = flag("none", "Where to log as well: tensorboard, wandb, ...")
+    early_stopping_patience: int | None = flag(
+        None, "Stop after this many evaluations without a better --metric_for_best_model."
+    )
+    eval_epochs: float | None = flag(
+        None, "Evaluate after this many epochs (0.2: five times in each). Replaces --eval_strategy."
+    )
+    eval_steps: float | None = flag(None, "Steps between evaluations, with --eval_strategy steps.")
+    max_steps: int = flag(-1, "Steps of the optimizer. Default: as many as --num_train_epochs need.")
+    num_train_epochs: float = flag(3.0, "Passes over the training rows.")
+    gradient_accumulation_steps: int = flag(1, "Batches that are added up for one step of the optimizer.")
+    lr_scheduler_type: SchedulerType | str = flag(
+        "linear", "How the learning rate falls: linear, cosine, reduce_lr_on_plateau, ..."
+    )
+    seed: int = flag(42, "Seed of new weights, order of rows, masking and dropout.")
+    bf16: bool = flag(False, "Compute in bfloat16: faster on GPUs and recent server CPUs.")
+    use_cpu: bool = flag(False, "Compute on CPUs even if there is a GPU.")
+    do_train: bool = flag(True, "Accepted because other scripts have it: the script always trains.")
+    eval_strategy: str = flag("epoch", "When to evaluate: no, steps (every --eval_steps) or epoch.")
+    save_strategy: str = flag(
+        "epoch", "When to save a checkpoint: no, steps, epoch or best. By default follows --eval_strategy."
+    )
+    save_total_limit: int | None = flag(2, "Checkpoints to keep, always including the best one.")
+    load_best_model_at_end: bool = flag(True, "End with the best checkpoint instead of the last.")
+    logging_steps: float = flag(50, "Steps between two log lines; below 1, a share of all steps.")
+    per_device_train_batch_size: int = flag(64, "Sequences in a training batch on each device.")
+    per_device_eval_batch_size: int = flag(64, "Sequences in an evaluation batch on each device.")
+    learning_rate: float = flag(1e-4, "Highest learning rate of the optimizer.")
+    weight_decay: float = flag(0.01, "Weight decay of all weights but biases and norms.")
+    warmup_steps: float = flag(0.05, "Steps of linear warm-up; below 1, a share of all steps.")
+    ddp_find_unused_parameters: bool | None = flag(
+        False, "Whether every step searches for parameters without gradient; no model here has any."
+    )
+    eval_accumulation_steps: int | None = flag(
+        1000, "Evaluation batches whose outputs are kept on the device before they are moved."
+    )
+    logging_nan_inf_filter: bool = flag(
+        False, "Hide losses that are not numbers; every step then waits for the GPU to look."
+    )
+    remove_unused_columns: bool | None = flag(False, "Must stay false: batches come as whole arrays.")
+    hub_strategy: str = flag("end", "Must stay end: only the finished model goes to the Hub.")
+
+    def __post_init__(self) -> None:
+        for is_wrong, message in self._mistakes():
+            if is_wrong:
+                raise ValueError(message)
+        if self.eval_epochs:
+            self.eval_strategy, self.eval_steps = "steps", 1  # the true number needs the data: plan_evaluations
+        if self.eval_strategy == "no":
+            self.load_best_model_at_end = False
+        elif self.load_best_model_at_end and self.save_strategy in ("epoch", "steps"):
+            # The best checkpoint can only be one that was saved when it was evaluated.
+            self.save_strategy = self.eval_strategy
+            self.save_steps = self.eval_steps or self.logging_steps
+        if not torch.accelerator.is_available() and os.environ.get("WORLD_SIZE", "1") == "1":
+            self.use_cpu = True  # the Trainer requires this before it computes in bf16 on a CPU
+        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
+        self.greater_is_better = not is_lower_better(self.metric_for_best_model or "loss")
+        super().__post_init__()
+        if self.lr_scheduler_type == PLATEAU:
+            # The Trainer leaves torch's default, `min`, which would cut the rate whenever a correlation rises.
+            self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min"} | (
+                self.lr_scheduler_kwargs or {}
+            )
+
+    def _mistakes(self) -> tuple[tuple[bool, str], ...]:
+        """Settings that cannot be, and the message for each."""
         is_blind = self.eval_strategy == "no"
         patience, needs = self.early_stopping_patience, "needs evaluations: --eval_strategy epoch or steps"
         return (
@@ -85,37 +145,13 @@ class KmerTrainingArguments(TrainingArguments):
             ),
         )  # fmt: skip
 
-    def __post_init__(self) -> None:
-        for is_wrong, message in self._refusals():
-            if is_wrong:
-                raise ValueError(message)
-        if self.eval_epochs:
-            self.eval_strategy, self.eval_steps = "steps", 1  # the true number needs the data: plan_evaluations
-        if self.eval_strategy == "no":
-            self.load_best_model_at_end = False
-        elif self.load_best_model_at_end and self.save_strategy in ("epoch", "steps"):
-            # The best checkpoint can only be one that was saved when it was evaluated.
-            self.save_strategy = self.eval_strategy
-            self.save_steps = self.eval_steps or self.logging_steps
-        if not torch.accelerator.is_available() and os.environ.get("WORLD_SIZE", "1") == "1":
-            self.use_cpu = True  # the Trainer wants this said before it computes in bf16 on a CPU
-        self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
-        metric = (self.metric_for_best_model or "loss").removeprefix("eval_")
-        self.greater_is_better = not metric.startswith(LOWER_IS_BETTER)
-        super().__post_init__()
-        if self.lr_scheduler_type == PLATEAU:
-            # The Trainer leaves torch's default, `min`, which would cut the rate whenever a correlation rises.
-            self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min"} | (
-                self.lr_scheduler_kwargs or {}
-            )
-
 
 @dataclass
 class PretrainingArguments(KmerTrainingArguments):
     """The training flags, with what makes the best masked language model."""
 
-    metric_for_best_model: str | None = HfArg(
-        default="perplexity", help=f"Metric of the best checkpoint: loss, {', '.join(MASKED_METRICS)}."
+    metric_for_best_model: str | None = flag(
+        "perplexity", f"Metric of the best checkpoint: loss, {', '.join(MASKED_LM_METRICS)}."
     )
 
 
@@ -123,12 +159,11 @@ class PretrainingArguments(KmerTrainingArguments):
 class RegressionArguments(KmerTrainingArguments):
     """The training flags, with what makes the best regression model."""
 
-    metric_for_best_model: str | None = HfArg(
-        default="pearsonr",
-        help=f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's.",
+    metric_for_best_model: str | None = flag(
+        "pearsonr", f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's."
     )
-    loss: Literal["mse", "smooth_l1"] = HfArg(
-        default="mse",
-        help="Squared error, or smooth L1: squared up to an error of one unit of the labels, absolute above; the value is "
-        "divided by their standard deviation.",
+    loss: Literal["mse", "smooth_l1"] = flag(
+        "mse",
+        "Squared error, or smooth L1. Smooth L1 is squared up to an error of one unit of the labels and absolute above; its "
+        "value is divided by their standard deviation.",
     )

@@ -1,88 +1,121 @@
-"""From what the command line names to checked splits: which files and columns, who is on which side, what is refused."""
+"""From flags to splits: which files and columns are read, which rows train, validate and test, which are an error."""
 
 import logging
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from datasets import load_dataset
+from transformers import PretrainedConfig, TrainingArguments
 
 from kmerbert.cli.flags import SequenceDataArguments
 from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import canonical
 from kmerbert.reading.plasmid import read_flanks
-from kmerbert.reading.rows import SPECIAL_TOKENS, Rows, check_frames, find_duplicate, n_distinct
-from kmerbert.reading.sources import FORMATS, FileSource, HubSource, Source
-from kmerbert.splitting.groups import together
-from kmerbert.splitting.sides import SPLITS, find_leak, hold_out, top_rows
-from kmerbert.tokens.batches import TokenDataset
+from kmerbert.reading.rows import RowSpec, check_unknown
+from kmerbert.reading.shards import open_shards
+from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
+from kmerbert.splitting.groups import rows_together
+from kmerbert.splitting.hold_out import SPLITS, hold_out, top_rows
+from kmerbert.splitting.leaks import SplitRows, check_leaks
+from kmerbert.tokens.batches import TokenDataset, TrainingRows
 from kmerbert.tokens.cache import TokenTable, token_folder, tokenise
+from kmerbert.tokens.stream import StreamedDataset
+from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
-# Above this share of [UNK] k-mers somebody should look at the data; above the second one it is not DNA of this alphabet.
-UNKNOWN_ALARM, UNKNOWN_ERROR = 0.05, 0.5
-FLANK_LENGTH = 150  # bases of a plasmid on each side, where --flank_length is not given
+FLANK_LENGTH = 150  # bases of a plasmid on each side, unless --flank_length is given
 
 
 def load_splits(
     arguments: SequenceDataArguments,
-    tokenizer: Any,
+    training: TrainingArguments,
+    tokenizer: KmerTokenizer,
     max_tokens: int | None,
-    label_columns: Sequence[str] = (),
+    label_columns: tuple[str, ...] = (),
     flanks: Flanks | None = None,
-) -> dict[str, TokenDataset]:
-    """Reads, checks, tokenises and divides the rows that the command line names.
+) -> dict[str, TrainingRows]:
+    """Reads, checks, tokenises and divides the rows that the flags name.
+
+    With --streaming, the training rows stay where they are and are read while training.
 
     Args:
-        arguments: which files, columns and splits.
-        tokenizer: needs `encode_ids`, `n_tokens`, `k`, `stride`, `alphabet`, `pad_token_id` and `unk_token_id`.
-        max_tokens: tokens, special ones included, that the model can read; None for no limit.
-        label_columns: names of measured columns; empty for unlabelled DNA.
-        flanks: what `load_flanks` gave.
+        arguments: Which files, columns and splits.
+        training: Batch size, processes and seed, by which a stream orders its rows; its sampling strategy then becomes
+            `sequential`, because the rows shuffle themselves.
+        tokenizer: Gives the token ids.
+        max_tokens: Tokens, special ones included, that the model can read; None for no limit.
+        label_columns: Names of measured columns; empty for unlabelled DNA.
+        flanks: Result of `load_flanks`.
 
     Returns:
-        Datasets under `train`, `validation` and `test`, those that have rows.
+        Rows under `train`, `validation` and `test`, those splits that have any.
 
     Raises:
-        ValueError: for anything wrong in the data, with file, line and value.
+        ValueError: Anything is wrong in the data, with file, line and value, or a flag cannot be with --streaming.
     """
-    top_label = (arguments.label_column,) if getattr(arguments, "top_fraction", None) else ()
-    spec = wanted_rows(arguments, tuple(label_columns) or top_label, max_tokens, flanks)
-    tables, sources = {}, _sources(arguments, spec.labels)
-    _check_one_table(sources, arguments)
+    spec = _row_spec(arguments, label_columns, max_tokens, flanks)
+    sources = _sources(arguments, label_columns)
+    tables = {}
     for split, source in sources.items():
-        labels = tuple(label_columns)
-        own = spec if split == "train" else replace(spec, labels=labels, split=None, group=_group_column(source, spec))
-        tables[split] = tokenise(source, own, tokenizer, arguments.token_cache_dir)
-        _check_unknown(tables[split])
-    rows = _divide(tables, arguments, tokenizer)
-    _check_leaks(tables, rows, arguments)
-    datasets = {
-        split: TokenDataset(tables.get(split, tables["train"]), rows[split], tokenizer.pad_token_id)
-        for split in SPLITS
-        if len(rows[split])
+        if split != "train":
+            own_spec = replace(spec, split=None, group=_group_column(source, spec))
+        else:
+            # Pretraining reads the values that the most expressed rows are chosen by, and fits none.
+            own_spec = replace(spec, labels=label_columns or _top_label(arguments))
+        tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
+        check_unknown(tables[split].unknown_share, source.name)
+    if arguments.streaming:
+        stream = _open_stream(arguments, training, spec, tokenizer)
+        rows = {split: SplitRows(table, np.arange(len(table))) for split, table in tables.items()}
+    else:
+        stream = None
+        rows = _divide(tables, arguments, tokenizer)
+        check_leaks(rows, arguments.group_column, keep_duplicates=arguments.duplicates == "keep")
+    splits: dict[str, TrainingRows] = {"train": stream} if stream else {}
+    limits = {
+        "train": arguments.max_train_samples,
+        "validation": arguments.max_eval_samples,
+        "test": getattr(arguments, "max_predict_samples", None),
     }
-    if "train" not in datasets:
-        raise ValueError(f"{tables['train'].source.name}: no training rows")
-    for split, limit in (
-        ("train", arguments.max_train_samples),
-        ("validation", arguments.max_eval_samples),
-        ("test", getattr(arguments, "max_predict_samples", None)),
-    ):
-        if split in datasets:
-            datasets[split] = datasets[split].first(limit)
-            _report(split, datasets[split], label_columns)
-    return datasets
+    for split in SPLITS:
+        if split in rows and len(rows[split].rows):
+            splits[split] = TokenDataset(*rows[split], tokenizer.pad_token_id).first(limits[split])
+            _report(split, splits[split], label_columns)
+    if "train" not in splits:
+        raise ValueError(f"{sources['train'].name}: no training rows")
+    return splits
 
 
-def wanted_rows(
+def load_flanks(arguments: SequenceDataArguments, config: PretrainedConfig) -> Flanks | None:
+    """Returns the plasmid's bases around every sequence: those that the flags name, otherwise those of a checkpoint.
+
+    They become the setting `flanks` of the configuration, so that the model says what it reads.
+
+    Raises:
+        ValueError: The plasmid cannot be used, or a length is given without a plasmid and is not the checkpoint's.
+    """
+    flanks, length = None, arguments.flank_length
+    if arguments.flank_file:
+        flanks = read_flanks(
+            Path(arguments.flank_file), FLANK_LENGTH if length is None else length, arguments.flank_insert
+        )
+    elif saved := getattr(config, "flanks", None):
+        flanks = Flanks(**saved)
+    if length is not None and length != (flanks.length if flanks else 0):
+        known = f"the checkpoint has flanks of {flanks.length} bases" if flanks else "no plasmid is known"
+        raise ValueError(f"`flank_length` {length}: {known}: give `flank_file` with it, or leave it out")
+    if flanks and not arguments.streaming and (sequences := _first_sequences(arguments)):
+        flanks = flanks.learn(sequences)
+    if flanks:
+        config.flanks = asdict(flanks)
+    return flanks
+
+
+def _row_spec(
     arguments: SequenceDataArguments, labels: tuple[str, ...], max_tokens: int | None, flanks: Flanks | None
-) -> Rows:
-    """What the command line says to read of the training rows and how to cut them; the rest as for `load_splits`."""
-    return Rows(
+) -> RowSpec:
+    return RowSpec(
         sequence=arguments.sequence_column,
         labels=labels,
         id=arguments.id_column,
@@ -98,133 +131,151 @@ def wanted_rows(
     )
 
 
-def load_flanks(arguments: SequenceDataArguments, config: Any) -> Flanks | None:
-    """The plasmid's bases around every sequence: those that the command line names, else those that a checkpoint had.
-
-    They become the setting `flanks` of the configuration, so that the model says what it reads.
-
-    Raises:
-        ValueError: for a plasmid that cannot be used, or a length without a plasmid that the checkpoint was not trained with.
-    """
-    flanks, length = None, arguments.flank_length
-    if arguments.flank_file:
-        wanted = FLANK_LENGTH if length is None else length
-        flanks = read_flanks(Path(arguments.flank_file), wanted, arguments.flank_insert)
-    elif saved := getattr(config, "flanks", None):
-        flanks = Flanks(**saved)
-    if length is not None and length != (flanks.length if flanks else 0):
-        found = f"the checkpoint has flanks of {flanks.length} bases" if flanks else "no plasmid is known"
-        raise ValueError(f"--flank_length {length}: {found}: give --flank_file with it, or leave it out")
-    if flanks and not arguments.streaming and (sequences := _first_sequences(arguments)):
-        flanks = flanks.learn(sequences)
-    if flanks:
-        config.flanks = asdict(flanks)
-    return flanks
+def _top_label(arguments: SequenceDataArguments) -> tuple[str, ...]:
+    """The column that --top_fraction goes by, if it is given."""
+    return (arguments.label_column,) if getattr(arguments, "top_fraction", None) else ()
 
 
-def _first_sequences(arguments: SequenceDataArguments) -> list[str]:
-    """Some thousand sequences of the training rows; those that are no DNA are left to the reader, who says where."""
-    source = _sources(arguments, ())["train"]
-    batch = next(source.batches([arguments.sequence_column]), None)
-    found = []
-    for sequence in batch.columns[arguments.sequence_column].to_pylist() if batch else []:
-        with suppress(AttributeError, ValueError):
-            found.append(canonical(sequence.strip()))
-    return found
-
-
-def _sources(arguments: SequenceDataArguments, label_columns: Sequence[str]) -> dict[str, Source]:
-    if arguments.dataset_name:
+def _sources(arguments: SequenceDataArguments, label_columns: tuple[str, ...]) -> dict[str, Source]:
+    """Where the rows of each split are; with --streaming, without the training rows."""
+    if arguments.dataset_name and not arguments.streaming:
         return _hub_sources(arguments)
-    label = label_columns[0] if len(label_columns) == 1 else None
+    labels = label_columns or _top_label(arguments)
+    label = labels[0] if len(labels) == 1 else None
     files = {"train": arguments.train_file, "validation": arguments.validation_file, "test": arguments.test_file}
+    if arguments.streaming:
+        del files["train"]
     folder = token_folder(arguments.token_cache_dir)
-    column = arguments.sequence_column
-    return {split: FileSource(Path(file), column, label, folder) for split, file in files.items() if file}
+    sources = {
+        split: FileSource(Path(file), arguments.sequence_column, label, folder) for split, file in files.items() if file
+    }
+    _check_one_table(sources, arguments)
+    return sources
 
 
 def _hub_sources(arguments: SequenceDataArguments) -> dict[str, Source]:
-    name, config = arguments.dataset_name, arguments.dataset_config_name
-    if Path(name).is_file():
-        raise ValueError(f"--dataset_name {name!r} is a file: give it as --train_file")
-    if Path(name).suffix in FORMATS and not Path(name).exists():
-        raise ValueError(f"--dataset_name {name!r}: no such dataset; a file is given as --train_file")
-    try:
-        found = load_dataset(name, config)
-    except Exception as error:  # whatever the Hub, the network or a data file does, the user needs one line
-        raise ValueError(f"--dataset_name {name!r} cannot be loaded: {' '.join(str(error).split())}") from None
-    wanted = {split: getattr(arguments, f"{split}_split_name") for split in SPLITS}
-    if wanted["train"] not in found:
-        raise ValueError(f"{name}: no split {wanted['train']!r}; found: {sorted(found)}; name it by --train_split_name")
-    return {split: HubSource(f"{name}, {own}", found[own]) for split, own in wanted.items() if own in found}
+    name = arguments.dataset_name
+    splits = load_hub_dataset(name, arguments.dataset_config_name)
+    names = {split: getattr(arguments, f"{split}_split_name") for split in SPLITS}
+    if names["train"] not in splits:
+        raise ValueError(
+            f"{name}: no split {names['train']!r}; it has {sorted(splits)}: name one with `train_split_name`"
+        )
+    sources = {
+        split: HubSource(f"{name}, {own_name}", splits[own_name])
+        for split, own_name in names.items()
+        if own_name in splits
+    }
+    _check_one_table(sources, arguments)
+    return sources
 
 
 def _check_one_table(sources: dict[str, Source], arguments: SequenceDataArguments) -> None:
-    """Refuses to look for similar rows where it would be in one of several tables only."""
+    """Raises ValueError if similar rows would be looked for in one of several tables only."""
     others = [source.name for split, source in sources.items() if split != "train"]
     for name in ("cluster_file", "similar_sequences"):
         if (value := getattr(arguments, name)) and others:
             raise ValueError(
-                f"--{name} {value} divides the rows of one table and does not look into {others[0]}: give all rows in one "
-                "--train_file, with --validation_split_percentage and --test_split_percentage, or leave the flag out"
+                f"`{name}` {value} divides the rows of one table and does not look into {others[0]}: give all rows in one "
+                "`train_file`, with `validation_split_percentage` and `test_split_percentage`, or leave it out"
             )
 
 
-def check_reading_frames(splits: Mapping[str, Any], n_frames: int) -> None:
-    """Refuses rows with fewer k-mers than a model has reading frames, in all splits that are not streamed.
+def _first_sequences(arguments: SequenceDataArguments) -> list[str]:
+    """Some thousand sequences of the training rows; those that are not DNA are left to the reader, which says where."""
+    source = _sources(arguments, ())["train"]
+    batch = next(source.batches([arguments.sequence_column]), None)
+    sequences = []
+    for sequence in batch.columns[arguments.sequence_column].to_pylist() if batch else []:
+        with suppress(AttributeError, ValueError):
+            sequences.append(canonical(sequence.strip()))
+    return sequences
+
+
+def _group_column(source: Source, spec: RowSpec) -> str | None:
+    """The group column, if a file of validation or test rows has it: these need no groups of their own."""
+    return spec.group if spec.group and has_column(source, spec.group) else None
+
+
+def _open_stream(
+    arguments: SequenceDataArguments, training: TrainingArguments, spec: RowSpec, tokenizer: KmerTokenizer
+) -> StreamedDataset:
+    """Opens the shards of --streaming, and leaves the shuffling to them.
 
     Raises:
-        ValueError: for the first such row, with its place.
+        ValueError: There are no usable shards, or a training flag would deal the rows otherwise than the stream expects.
     """
-    for dataset in splits.values():
-        if isinstance(dataset, TokenDataset):
-            table, rows = dataset.table, dataset.rows
-            check_frames(table.lengths[rows] - SPECIAL_TOKENS, table.numbers[rows], table.source, n_frames)
+    dealing = training.accelerator_config
+    for is_wrong, flag, allowed in (
+        (training.dataloader_num_workers, f"`dataloader_num_workers` {training.dataloader_num_workers}", "0: a thread reads ahead"),
+        (training.auto_find_batch_size, "`auto_find_batch_size` true", "false: the order depends on the batch size"),
+        (dealing.split_batches or dealing.dispatch_batches, "`accelerator_config`", "no split_batches or dispatch_batches"),
+        (
+            training.train_sampling_strategy not in ("random", "sequential"),
+            f"`train_sampling_strategy` {training.train_sampling_strategy}",
+            "random, of the stream's own kind",
+        ),
+    ):  # fmt: skip
+        if is_wrong:
+            raise ValueError(f"{flag}: allowed with `streaming` is {allowed}; leave the flag out")
+    training.train_sampling_strategy = "sequential"
+    name = arguments.train_file or arguments.dataset_name
+    is_hub = not arguments.train_file and not Path(name).exists()
+    shards = open_shards(
+        name, replace(spec, id=None), is_hub, arguments.dataset_config_name, arguments.train_split_name
+    )
+    seed = training.seed if training.data_seed is None else training.data_seed
+    stream = StreamedDataset(shards, tokenizer, training.train_batch_size, training.world_size, seed)
+    logger.info(
+        "train: %d rows in %d row groups of %d shards, read while training; %d rows are left out of each epoch, others in "
+        "each; sequences that occur twice, or in validation and test rows, too, are not looked for",
+        *(stream.n_rows, len(stream.group_rows), len(shards.shards), stream.n_rows - len(stream)),
+    )
+    if stream.group_rows.max() > stream.window_rows:
+        logger.warning(
+            "%s: a row group has %d rows, but only %d neighbours are shuffled among each other: write smaller row groups, or "
+            "shuffled rows",
+            *(shards.name, stream.group_rows.max(), stream.window_rows),
+        )
+    return stream
 
 
-def _group_column(source: Source, spec: Rows) -> str | None:
-    """The group column, where a file of validation or test rows has it: these need no groups of their own."""
-    try:
-        next(source.batches([spec.sequence, spec.group or spec.sequence]), None)
-    except ValueError:  # either the column is missing, or the same fault stops the reading itself
-        return None
-    return spec.group
-
-
-def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments, tokenizer: Any) -> dict[str, np.ndarray]:
-    """Row numbers of every split in its table."""
-    train = tables["train"]
-    given = {split: np.arange(len(tables[split])) for split in SPLITS if split in tables}
-    fraction = getattr(arguments, "top_fraction", None)
-    chosen = top_rows(train.labels[:, 0], fraction) if fraction else given["train"]
-    n_rows = len(chosen)
+def _divide(
+    tables: dict[str, TokenTable], arguments: SequenceDataArguments, tokenizer: KmerTokenizer
+) -> dict[str, SplitRows]:
+    """The rows of every split: those of its own table, or some of the training table's."""
+    train, fraction = tables["train"], getattr(arguments, "top_fraction", None)
+    rows = top_rows(train.labels[:, 0], fraction) if fraction else np.arange(len(train))
     if fraction:
-        least = train.labels[chosen, 0].min()
-        words = "%s: %d of %d rows (%.1f %%) have %s %g or more"
-        share = 100 * n_rows / len(train)
-        logger.info(words, train.source.name, n_rows, len(train), share, arguments.label_column, least)
+        least, share = train.labels[rows, 0].min(), 100 * len(rows) / len(train)
+        message = "%s: %d of %d rows (%.1f %%) have %s %g or more"
+        logger.info(message, train.source.name, len(rows), len(train), share, arguments.label_column, least)
     if train.splits is not None:
-        codes = train.splits[chosen]
+        codes = train.splits[rows]
     else:
-        wanted = [0 if split in tables else _wanted(arguments, split, n_rows) for split in ("validation", "test")]
-        if fraction and sum(wanted) >= n_rows:
+        counts = [0 if split in tables else _n_held_out(arguments, split, len(rows)) for split in SPLITS[1:]]
+        if fraction and sum(counts) >= len(rows):
             raise ValueError(
-                f"--top_fraction {fraction} keeps {n_rows} of {len(train)} rows, which cannot give {wanted[0]} validation and "
-                f"{wanted[1]} test rows and leave some to train on: keep more, or hold out fewer"
+                f"`top_fraction` {fraction} keeps {len(rows)} of {len(train)} rows, which cannot give {counts[0]} validation "
+                f"and {counts[1]} test rows and leave some to train on: keep more, or hold out fewer"
             )
-        exact = [split for split in ("validation", "test") if getattr(arguments, f"{split}_rows")]
-        codes = hold_out(together(train, arguments, tokenizer)[chosen], *wanted, seed=arguments.split_seed, exact=exact)
-    own = {split: chosen[codes == code] for code, split in enumerate(SPLITS)}
-    for split in given.keys() - {"train"}:
-        if len(own[split]):
+        exact = [split for split in SPLITS[1:] if getattr(arguments, f"{split}_rows")]
+        together = rows_together(
+            train, tokenizer, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences
+        )
+        codes = hold_out(together[rows], *counts, seed=arguments.split_seed, exact=exact)
+    splits = {split: SplitRows(train, rows[codes == code]) for code, split in enumerate(SPLITS)}
+    for split in tables.keys() - {"train"}:
+        if len(splits[split].rows):
             raise ValueError(
-                f"{train.place(own[split][0])} is a {split} row by --split_column {arguments.split_column}, but "
-                f"--{split}_file names others: give one"
+                f"{train.location(splits[split].rows[0])} is a {split} row by `split_column` {arguments.split_column}, but "
+                f"`{split}_file` names others: give one"
             )
-    return own | {split: rows for split, rows in given.items() if split != "train"}
+        splits[split] = SplitRows(tables[split], np.arange(len(tables[split])))
+    return splits
 
 
-def _wanted(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
+def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
     """How many of the rows are to be held out for a split."""
     count = getattr(arguments, f"{split}_rows")
     if count is not None:
@@ -233,64 +284,14 @@ def _wanted(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
     count = round(n_rows * percentage / 100)
     if fraction and percentage and not count:
         raise ValueError(
-            f"--top_fraction {fraction} keeps {n_rows} rows, too few to hold {percentage:g} % of them out for {split}: keep "
-            f"more, or set --{split}_split_percentage or --{split}_rows"
+            f"`top_fraction` {fraction} keeps {n_rows} rows, too few to hold {percentage:g} % of them out for {split}: keep "
+            f"more, or set `{split}_split_percentage` or `{split}_rows`"
         )
     return count
 
 
-def _check_leaks(tables: dict[str, TokenTable], rows: dict[str, np.ndarray], arguments: SequenceDataArguments) -> None:
-    """Refuses one sequence or one group on two sides, and repeats inside a side unless they are wanted."""
-    for what, attribute, mend in (
-        ("sequence", "keys", "remove it from one side"),
-        (f"{arguments.group_column}", "groups", "a group must be on one side: divide by --group_column alone"),
-    ):
-        # (table, rows, number of the split); files of validation or test rows may have no groups.
-        sides = [(tables.get(split, tables["train"]), rows[split], code) for code, split in enumerate(SPLITS)]
-        sides = [side for side in sides if getattr(side[0], attribute) is not None]
-        if not sides:
-            continue
-        values = np.concatenate([getattr(table, attribute)[own] for table, own, _ in sides])
-        codes = np.concatenate([np.full(len(own), code, np.int8) for _, own, code in sides])
-        places = [(table, own) for table, own, _ in sides]
-        if n_distinct(values) == len(values):
-            continue
-        if pair := find_leak(values, codes):
-            first, second = (f"{_place(places, row)} ({SPLITS[codes[row]]})" for row in pair)
-            raise ValueError(f"{first} and {second} hold the same {what}: {mend}")
-        repeats, pair = find_duplicate(values) if attribute == "keys" else (0, None)
-        if repeats and arguments.duplicates == "error":
-            first, second = (_place(places, row) for row in pair)
-            raise ValueError(
-                f"{first} and {second} hold the same sequence ({repeats} rows repeat an earlier one): remove or average "
-                "them, or keep replicates with --duplicates keep"
-            )
-        if repeats:
-            logger.info("%d rows repeat a sequence of the same split; they are kept", repeats)
-
-
-def _place(places: list[tuple[TokenTable, np.ndarray]], position: int) -> str:
-    """Words for where the row at a position in the joined rows of several tables is."""
-    for table, rows in places:
-        if position < len(rows):
-            return table.place(int(rows[position]))
-        position -= len(rows)
-    raise IndexError(position)
-
-
-def _check_unknown(table: TokenTable) -> None:
-    share = table.unknown_share
-    words = (
-        f"{table.source.name}: {share:.1%} of the k-mers are [UNK] (they hold a letter outside the alphabet, such as N)"
-    )
-    if share > UNKNOWN_ERROR:
-        raise ValueError(f"{words}: is this DNA? Check --alphabet and the sequences")
-    if share > UNKNOWN_ALARM:
-        logger.warning("%s", words)
-
-
-def _report(split: str, dataset: TokenDataset, label_columns: Sequence[str]) -> None:
-    """Logs what a split holds; refuses one that says nothing about an output."""
+def _report(split: str, dataset: TokenDataset, label_columns: tuple[str, ...]) -> None:
+    """Logs what a split contains; ValueError for one that has no value of an output."""
     lengths, values = dataset.table.lengths[dataset.rows], ""
     for name, column in zip(label_columns, dataset.labels.T, strict=False):  # pretraining: values, no names
         if np.isnan(column).all():

@@ -1,184 +1,296 @@
-"""The challenge's files: which there are, what is known of them, and when those that are there stay as they are."""
+"""The program that downloads the challenge's files: each arrives whole and checked, or not at all."""
+
+import hashlib
+import importlib.util
+import io
+import json
+import random
+import re
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+from huggingface_hub import constants
 
-from kmerbert.scoring import dream as challenge
-from tests.support.gpra_mirror import CONTENT, CUT, DEMO, HUB, RECORD, TRAIN, md5, names, record, sha256
+from kmerbert.scoring import dream
+from tests.support.file_server import FileServer, serving
 
-pytest_plugins = ["tests.support.gpra_fixtures"]
+PROGRAM = Path(__file__).resolve().parents[2] / "data" / "download_gpra.py"
+RECORD = "/api/records/10633252"
+TRAIN, IDS = (f"/records/10633252/files/{name}" for name in ("train_sequences.txt", "public_leaderboard_ids.tar.gz"))
+REPOSITORY = "/de-Boer-Lab/random-promoter-dream-challenge-2022/1b40970e8dcddf31d07ccc4604a82afac8f49095/data/"
+DEMO, PLASMID = f"{REPOSITORY}demo_train.txt", f"{REPOSITORY}plasmid.json"
+SHARD = "supervised/validation-00000-of-00001.parquet"
+HUB = f"/datasets/HuggingFaceBio/random-promoter-dream-2022/resolve/095ecf8da1e69d70c21812af809df7b19c7d8a84/{SHARD}"
+CONTENT = random.Random(0).randbytes(300_000)
+OTHER = CONTENT[::-1]
+Run = Callable[..., str]
 
 
-def test_a_file_arrives_whole_and_is_not_fetched_again(fetch, server, folder, capsys) -> None:
-    assert fetch("train") == {"train_sequences.txt": sha256(CONTENT)}
-    assert (folder / "train_sequences.txt").read_bytes() == CONTENT
+def md5(content: bytes) -> str:
+    return hashlib.md5(content).hexdigest()
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def record(**files: bytes) -> bytes:
+    """The answer of Zenodo's API; a double underscore stands for a point."""
+    entries = [{"key": name.replace("__", "."), "checksum": f"md5:{md5(files[name])}"} for name in files]
+    return json.dumps({"files": entries}).encode()
+
+
+def archive(*members: str | tarfile.TarInfo) -> bytes:
+    """A tar.gz whose files contain their names."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        for member in members:
+            info = tarfile.TarInfo(member) if isinstance(member, str) else member
+            info.size = len(info.name) if info.isfile() else 0
+            tar.addfile(info, io.BytesIO(info.name.encode()))
+    return file.getvalue()
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Imported by path: `data/` is no package."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(time, "sleep", lambda _: None)  # between attempts
+    specification = importlib.util.spec_from_file_location("download_gpra", PROGRAM)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with serving() as server:
+        server.files = {RECORD: record(train_sequences__txt=CONTENT), TRAIN: CONTENT, DEMO: CONTENT, HUB: CONTENT}
+        yield server
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "gpra"
+
+
+@pytest.fixture
+def run(program: ModuleType, server: FileServer, folder: Path, capsys: pytest.CaptureFixture) -> Run:
+    """Downloads groups from the server, the mirror of every source; returns the error line, or "" after a success."""
+    program.GROUPS["ids_archive"] = "zenodo", "", {"public_leaderboard_ids.tar.gz": None}
+
+    def run(*groups: str, flags: tuple[str, ...] = (), status: int = 2) -> str:
+        mirrors = [argument for source in program.SOURCES for argument in (f"--{source}_url", server.url)]
+        server.requests.clear()
+        try:
+            program.main([*mirrors, "--output_dir", str(folder), "--retries", "0", *flags, "--files", *groups])
+        except SystemExit as stopped:
+            message = capsys.readouterr().err
+            assert stopped.code == status
+            assert message.startswith("error: " if status == 2 else "interrupted")
+            assert message.count("\n") == 1
+            return message
+        assert capsys.readouterr().err == ""
+        return ""
+
+    return run
+
+
+def test_a_file_is_downloaded_once(run: Run, server: FileServer, folder: Path) -> None:
+    assert run("train") == ""
+    path = folder / "train_sequences.txt"
+    assert path.read_bytes() == CONTENT
     assert (folder / "SHA256SUMS").read_text() == f"{sha256(CONTENT)}  train_sequences.txt\n"
     assert names(folder) == ["SHA256SUMS", "train_sequences.txt"]
-    assert "300,000 bytes, checksum as in Zenodo record 10633252" in capsys.readouterr().out
-    server.asked.clear()
-    fetch("train")
-    assert server.asked == []
-    assert "checksum as in SHA256SUMS" in capsys.readouterr().out
+    assert path.stat().st_mode == (folder / "SHA256SUMS").stat().st_mode  # that of the umask
+    assert [name for name, _ in server.requests] == [RECORD, TRAIN]
+    for _, headers in server.requests:
+        assert not headers["User-Agent"].startswith("python-requests")  # Zenodo has rejected it
+        assert headers["Accept-Encoding"] == "identity"
+    assert run("train") == ""
+    assert server.requests == []
+    path.write_bytes(OTHER)
+    message = run("train")
+    assert str(path) in message
+    assert sha256(OTHER) in message
+    assert sha256(CONTENT) in message
+    assert server.requests == []
 
 
-def test_a_file_from_elsewhere_is_checked_and_kept(fetch, server, folder) -> None:
-    folder.mkdir()
-    (folder / "train_sequences.txt").write_bytes(CONTENT)
-    fetch("train")
-    assert server.asked == [(RECORD, None)]
-    assert sha256(CONTENT) in (folder / "SHA256SUMS").read_text()
-
-
-def test_an_unknown_checksum_is_noted_and_checked_from_then_on(fetch, refused, server, folder, capsys) -> None:
-    fetch("demo")
-    assert "checksum not public: what came is now noted in SHA256SUMS" in capsys.readouterr().out
-    path = folder / "demo_train.txt"
-    path.write_bytes(b"edited")
-    message = refused("demo")
-    assert f"is there with checksum {sha256(b'edited')} instead of sha256:{sha256(CONTENT)}" in message
-    assert "add --overwrite to replace it" in message
-    assert path.read_bytes() == b"edited"
-    fetch("demo", flags=("--overwrite",))
-    assert path.read_bytes() == CONTENT
-    path.unlink()
-    server.files[DEMO] = b"another file under the same address"
-    message = refused("demo")
-    assert "/demo_train.txt: wrong bytes: SHA256 hash of downloaded file (demo_train.txt) does not match" in message
-    found = f"expected sha256:{sha256(CONTENT)} but got {sha256(server.files[DEMO])}"
-    assert message.endswith(f"{found}. Run the same command again, or delete its line in SHA256SUMS\n")
-    assert names(folder) == ["SHA256SUMS"]
-
-
-def test_overwriting_that_fails_leaves_what_was_there(refused, server, folder) -> None:
+def test_an_existing_file(run: Run, server: FileServer, folder: Path) -> None:
     folder.mkdir()
     path = folder / "train_sequences.txt"
     path.write_bytes(b"old")
-    assert f"checksum {md5(b'old')} instead of md5:{md5(CONTENT)}" in refused("train")
-    server.files[TRAIN] = CONTENT[::-1]
-    assert "wrong bytes" in refused("train", flags=("--overwrite",))
+    message = run("train")
+    assert md5(b"old") in message
+    assert "--overwrite" in message
+    server.files[TRAIN] = OTHER
+    assert md5(OTHER) in run("train", flags=("--overwrite",))
     assert path.read_bytes() == b"old"
-    assert names(folder) == ["train_sequences.txt"]
+    server.files[TRAIN] = CONTENT
+    assert run("train", flags=("--overwrite",)) == ""
+    assert path.read_bytes() == CONTENT
+    (folder / "SHA256SUMS").unlink()
+    assert run("train") == ""
+    assert [name for name, _ in server.requests] == [RECORD]
+    assert sha256(CONTENT) in (folder / "SHA256SUMS").read_text()
 
 
-def test_a_file_that_nothing_is_known_of_is_left_alone(refused, server, folder) -> None:
+def test_a_file_without_a_public_checksum(run: Run, server: FileServer, folder: Path) -> None:
     folder.mkdir()
-    (folder / "demo_train.txt").write_bytes(b"mine")
+    path = folder / "demo_train.txt"
+    path.write_bytes(b"mine")
     for flags in ((), ("--overwrite",)):
-        assert "nothing says whether it is the right file: move it away" in refused("demo", flags=flags)
-    assert (folder / "demo_train.txt").read_bytes() == b"mine"
-    assert server.asked == []
-
-
-def test_a_mirror_without_the_record(fetch, server, capsys) -> None:
-    del server.files[RECORD]
-    fetch("train")
-    assert "checksum not public" in capsys.readouterr().out
+        assert str(path) in run("demo", flags=flags)
+        assert path.read_bytes() == b"mine"
+        assert server.requests == []
+    path.unlink()
+    assert run("demo") == ""
+    path.unlink()
+    server.files[DEMO] = OTHER
+    assert sha256(OTHER) in run("demo")
+    assert names(folder) == ["SHA256SUMS"]
 
 
 @pytest.mark.parametrize(
-    ("answer", "message"),
+    ("group", "path", "answer", "parts"),
     [
-        (record(other__txt=b"", a__txt=b""), "Zenodo record 10633252 has no train_sequences.txt, but a.txt, other.txt"),
-        (b"<html>Sign in</html>", "the answer lists no files with size and checksum"),
-        (b'{"files": [{"key": "train_sequences.txt"}]}', "the answer lists no files with size and checksum"),
+        ("train", TRAIN, OTHER, [md5(CONTENT), md5(OTHER), "--zenodo_url"]),
+        ("plasmid", PLASMID, OTHER, [sha256(OTHER), "e1444cace", "--repository_url"]),
+        ("hub_validation", HUB, OTHER, [sha256(OTHER), "a4a7c321d", "--hub_url"]),
+        ("demo", DEMO, None, ["404", "--repository_url"]),
+        ("hub_validation", HUB, None, ["404", "--hub_url"]),
+        ("demo", DEMO, b"\n<!DOCTYPE html>", ["page"]),
+        ("demo", DEMO, b"version https://git-lfs.github.com/spec/v1", ["page"]),
+        ("train", RECORD, None, ["404", "--zenodo_url"]),
+        ("train", RECORD, b"Sign in", ["--zenodo_url"]),
+        ("train", RECORD, b"[]", ["--zenodo_url"]),
+        ("train", RECORD, b'{"files": [{"key": "train_sequences.txt"}]}', ["--zenodo_url"]),
+        ("train", RECORD, record(a=b"", b=b""), ["train_sequences.txt", "a, b"]),
     ],
 )
-def test_records_that_do_not_help(refused, server, folder, answer, message) -> None:
-    server.files[RECORD] = answer
-    assert message in refused("train")
+def test_a_wrong_answer(
+    run: Run, server: FileServer, folder: Path, group: str, path: str, answer: bytes | None, parts: list[str]
+) -> None:
+    server.files[path] = answer
+    message = run(group)
+    assert server.url + path in message
+    assert all(part in message for part in parts)
     assert names(folder) == []
 
 
-def test_files_of_the_hub_are_checked_against_the_pinned_checksums(
-    program, refused, fetch, server, folder, monkeypatch
-):
-    path = f"{HUB}supervised/validation-00000-of-00001.parquet"
-    server.files[path] = CONTENT
-    assert "but got" in refused("hub_validation")
+@pytest.mark.parametrize("path", [DEMO, TRAIN, RECORD])
+@pytest.mark.parametrize("fault", ["status", "cut"])
+def test_a_failure_may_pass(run: Run, server: FileServer, folder: Path, path: str, fault: str) -> None:
+    queue, group = server.statuses if fault == "status" else server.cuts, "demo" if path == DEMO else "train"
+    queue[path] = [503 if fault == "status" else 5] * 3
+    assert server.url + path in run(group)
     assert names(folder) == []
-    monkeypatch.setattr(
-        program,
-        "CATALOGUE",
-        f"hub_validation hub supervised/\n  validation-00000-of-00001.parquet 0 {sha256(CONTENT)}",
-    )
-    server.faults[path] = [CUT]
-    fetch("hub_validation")
-    assert (folder / "supervised/validation-00000-of-00001.parquet").read_bytes() == CONTENT
-    assert len(server.ranges(path)) == 3
+    assert run(group, flags=("--retries", "2")) == ""
+    assert queue[path] == []
+    assert len(names(folder)) == 2
 
 
-def test_the_hubs_address_may_come_from_the_environment(program, server, folder, monkeypatch, capsys) -> None:
+def test_a_file_of_the_hub(
+    program: ModuleType, run: Run, server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program.GROUPS["hub_validation"][2][SHARD] = sha256(CONTENT)
     monkeypatch.setenv("HF_ENDPOINT", server.url)
-    with pytest.raises(SystemExit):
-        program.main(["--files", "hub_sequences", "--output_dir", str(folder)])
-    assert server.asked == [(f"{HUB}challenge_test_sequences/train-00000-of-00001.parquet", None)]
-    assert server.url in capsys.readouterr().err
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")  # not for mirrors
+    program.main(["--files", "hub_validation", "--output_dir", str(folder)])
+    assert (folder / SHARD).read_bytes() == CONTENT
+    assert names(folder) == ["SHA256SUMS", SHARD]
+    assert {(name, headers["Authorization"]) for name, headers in server.requests} == {(HUB, None)}
+    assert run("hub_validation") == ""
+    assert server.requests == []
 
 
-def test_folders_that_cannot_be_written(refused, folder, server) -> None:
-    folder.write_text("a file")
-    assert f"--output_dir {folder} cannot be made (File exists): name another folder" in refused("demo")
-    folder.unlink()
-    folder.mkdir()
-    (folder / "public_leaderboard_ids").write_text("a file")
-    message = refused("ids")
-    assert f"{folder}/public_leaderboard_ids/ground.json: " in message
-    assert "name another --output_dir" in message
+def test_an_archive_is_unpacked(run: Run, server: FileServer, folder: Path) -> None:
+    link = tarfile.TarInfo("ids/link.json")
+    link.type, link.linkname = tarfile.SYMTYPE, "low.json"
+    server.files[IDS] = archive("ground.json", "./ids/low.json", "ids/._low.json", link)
+    server.files[RECORD] = record(public_leaderboard_ids__tar__gz=server.files[IDS])
+    assert run("ids_archive") == ""
+    ground, low = folder / "public_leaderboard_ids/ground.json", folder / "public_leaderboard_ids/low.json"
+    files = ["public_leaderboard_ids.tar.gz", "public_leaderboard_ids/ground.json", "public_leaderboard_ids/low.json"]
+    assert names(folder) == ["SHA256SUMS", *files]
+    sums = "".join(f"{sha256((folder / name).read_bytes())}  {name}\n" for name in files)
+    assert (folder / "SHA256SUMS").read_text() == sums
+    low.unlink()
+    ground.write_text("mine")
+    assert str(ground) in run("ids_archive")
+    assert not low.exists()
+    assert ground.read_text() == "mine"
+    assert run("ids_archive", flags=("--overwrite",)) == ""
+    assert server.requests == []
+    assert (low.read_text(), ground.read_text()) == ("./ids/low.json", "ground.json")
 
 
-def test_command_lines_that_are_refused(refused, program, server, folder, capsys) -> None:
-    assert "--files labls: no such group, did you mean labels?" in refused("labls")
-    assert "--files xyz: no such group, there are demo, plasmid, ids" in refused("xyz")
-    assert "--retries -1 --backoff 0: both are at least 0" in refused("demo", flags=("--retries", "-1"))
-    with pytest.raises(SystemExit):
-        program.main([])
-    assert "--output_dir is missing" in capsys.readouterr().err
-    assert refused("demo", flags=("--reties", "1")) == (
-        "error: unrecognized arguments: --reties 1; --help lists all flags\n"
-    )
-    assert refused("demo", flags=("--retries", "many")).startswith(
-        "error: argument --retries: invalid int value: 'many'"
-    )
-    assert server.asked == []
+@pytest.mark.parametrize("name", ["../../evil.csv", "public_leaderboard_ids/../../evil.csv", "cut"])
+def test_an_archive_that_cannot_be_unpacked(
+    run: Run, server: FileServer, folder: Path, tmp_path: Path, name: str
+) -> None:
+    content = archive("good.csv", name)
+    server.files[IDS] = content[: len(content) // 2] if name == "cut" else content
+    server.files[RECORD] = record(public_leaderboard_ids__tar__gz=server.files[IDS])
+    assert str(folder / "public_leaderboard_ids.tar.gz") in run("ids_archive")
+    assert not list(tmp_path.rglob("evil.csv"))
+    assert names(folder) == ["public_leaderboard_ids.tar.gz"]
+
+
+def test_mistakes_of_the_user(run: Run, server: FileServer, folder: Path) -> None:
+    message = run("labls")
+    assert all(part in message for part in ("--files", "labls", "labels?", "hub_train"))
+    assert "--retries -1" in run("demo", flags=("--retries", "-1"))
+    assert "--retires" in run("demo", flags=("--retires", "1"))
+    assert "--output_dir" in run("demo", flags=("--output_dir", str(PROGRAM)))
+    assert server.requests == []
     assert not folder.exists()
+    folder.mkdir()
+    (folder / "SHA256SUMS").write_text(f"{sha256(b'')}  good.txt\n123 demo_train.txt\n")
+    message = run("demo")
+    assert str(folder / "SHA256SUMS") in message
+    assert "123 demo_train.txt" in message
+    (folder / "SHA256SUMS").unlink()
+    assert f"http://127.0.0.1:9{DEMO}" in run("demo", flags=("--repository_url", "http://127.0.0.1:9"))  # no server
 
 
-def test_an_interruption_speaks_of_the_download(program, fetch, folder, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(program.Folder, "fetch", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(SystemExit) as stopped:
-        fetch("demo")
-    assert stopped.value.code == 130
-    assert capsys.readouterr().err == "interrupted: the same command goes on from there\n"
+def test_an_interruption_keeps_complete_files_only(
+    program: ModuleType, run: Run, server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = program.pooch.HTTPDownloader.__call__
+
+    def interrupt(downloader: object, url: str, output_file: str, manager: object) -> None:
+        write(downloader, url, output_file, manager)
+        if TRAIN in url:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(program.pooch.HTTPDownloader, "__call__", interrupt)
+    run("demo", "train", status=130)
+    assert names(folder) == ["SHA256SUMS", "demo_train.txt"]
 
 
-def test_the_list_names_everything(program, capsys) -> None:
-    assert program.main(["--list"]) == {}
+def test_the_catalogue(program: ModuleType, capsys: pytest.CaptureFixture) -> None:
+    program.main(["--list"])
     listed = capsys.readouterr().out
-    for group, description in program.GROUPS.items():
-        assert f"{group}: {description}" in listed or f"{group} (default): {description}" in listed
-    for file in program.catalogue():
-        assert f"    {file.name}  {file.source}  " in listed
-        assert file.sha256 in listed
-
-
-def test_the_catalogue_is_sound(program) -> None:
-    files = program.catalogue()
-    assert {file.group for file in files} == set(program.GROUPS)
-    assert {file.source for file in files} == set(program.HOMES)
-    assert len({file.name for file in files}) == len(files)
-    assert all(len(file.sha256) in (0, 64) and set(file.sha256) <= set("0123456789abcdef") for file in files)
-    assert sum(file.source == "hub" and len(file.sha256) == 64 for file in files) == 5
-    assert len(program.COMMIT) == len(program.REVISION) == 40
-
-
-def test_test_labels_are_fetched_only_when_they_are_named(program) -> None:
-    labels = {file.group for file in program.catalogue() if "MAUDE" in file.name or "/test-0" in file.name}
+    files = {name: group for group, (_, _, members) in program.GROUPS.items() for name in members}
+    assert all(part in listed for part in (*program.GROUPS, *files))
+    assert len(files) == 31
+    assert len(re.findall(r"\b[0-9a-f]{64}\b", listed)) == 16
+    labels = {group for name, group in files.items() if "MAUDE" in name or "/test-" in name}
     assert labels == {"labels", "hub_labels"}
     assert not labels & set(program.DEFAULT_GROUPS)
-
-
-def test_the_folder_is_what_the_evaluation_reads(program) -> None:
-    found = {file.name for file in program.catalogue()}
-    assert challenge.TEST_FILE in found
-    for subset in (challenge.ALL, *challenge.SUBSETS):
-        assert f"public_leaderboard_ids/{subset.public_file}" in found
-        assert not subset.tables or {f"test_subset_ids/{name}" for name in subset.tables} & found
+    assert dream.TEST_FILE in files
+    for subset in dream.SUBSETS:
+        assert f"{dream.PUBLIC_FOLDER}/{subset.public_file}" in files
+        assert not subset.tables or {f"{dream.SUBSET_FOLDER}/{name}" for name in subset.tables} & set(files)

@@ -64,7 +64,7 @@ def published(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, dic
 def test_every_weight_but_the_head_is_the_checkpoints(published: tuple[Path, dict[str, torch.Tensor]]) -> None:
     folder, weights = published
     arguments = RegressionModelArguments(model_name_or_path=str(folder))
-    tokenizer = models.load_tokenizer(KmerTokenizer, arguments)
+    tokenizer = models.load_tokenizer(arguments)
     assert (tokenizer.k, tokenizer.stride, tokenizer.alphabet) == (K, 1, "ATCG")
     config = models.load_config(arguments, tokenizer, num_labels=1, problem_type="regression")
     assert config.model_type == "bert"
@@ -80,7 +80,7 @@ def test_every_weight_but_the_head_is_the_checkpoints(published: tuple[Path, dic
 def test_its_masked_language_model_is_whole(published: tuple[Path, dict[str, torch.Tensor]]) -> None:
     folder, weights = published
     arguments = RegressionModelArguments(model_name_or_path=str(folder))
-    config = models.load_config(arguments, models.load_tokenizer(KmerTokenizer, arguments))
+    config = models.load_config(arguments, models.load_tokenizer(arguments))
     found = models.load_model(AutoModelForMaskedLM, arguments, config).state_dict()
     for name, tensor in found.items():
         assert torch.equal(tensor, weights[name]), name
@@ -110,4 +110,4 @@ def test_another_vocabulary_is_refused(published: tuple[Path, dict[str, torch.Te
         with pytest.raises(
             ValueError, match=r"vocab\.txt: its tokens are not \[PAD\] \[UNK\] \[CLS\] \[SEP\] \[MASK\]"
         ):
-            models.load_tokenizer(KmerTokenizer, arguments)
+            models.load_tokenizer(arguments)

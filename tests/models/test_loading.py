@@ -22,7 +22,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A masked language model over 3-mers with stride 2, with its tokenizer."""
     folder = tmp_path_factory.mktemp("checkpoint")
     asked = ModelArguments(k=3, stride=2, alphabet="ACGT", config_overrides="hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32")  # fmt: skip
-    tokenizer = load_tokenizer(KmerTokenizer, asked)
+    tokenizer = load_tokenizer(asked)
     torch.manual_seed(0)
     load_model(AutoModelForMaskedLM, asked, load_config(asked, tokenizer)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -50,9 +50,9 @@ def kmer_settings(tokenizer: KmerTokenizer) -> tuple[int, int, str]:
 
 
 def test_new_tokenizers() -> None:
-    assert kmer_settings(load_tokenizer(KmerTokenizer, arguments())) == (6, 1, "ATCG")
+    assert kmer_settings(load_tokenizer(arguments())) == (6, 1, "ATCG")
     asked = arguments(k=4, stride=3, alphabet="ACGTN")
-    assert kmer_settings(load_tokenizer(KmerTokenizer, asked)) == (4, 3, "ACGTN")
+    assert kmer_settings(load_tokenizer(asked)) == (4, 3, "ACGTN")
 
 
 @pytest.mark.parametrize(
@@ -68,31 +68,31 @@ def test_frames_of_other_numbers_than_k_are_told(
     k: int, n_frames: int | None, words: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level("INFO", logger="kmerbert"):
-        load_tokenizer(KmerTokenizer, RegressionModelArguments(k=k, reading_frames=n_frames))
+        load_tokenizer(RegressionModelArguments(k=k, reading_frames=n_frames))
     assert caplog.messages == words
 
 
 def test_a_checkpoint_brings_its_tokenizer(checkpoint: Path) -> None:
-    assert kmer_settings(load_tokenizer(KmerTokenizer, arguments(checkpoint))) == (3, 2, "ACGT")
-    assert kmer_settings(load_tokenizer(KmerTokenizer, arguments(checkpoint, k=3, stride=2))) == (3, 2, "ACGT")
+    assert kmer_settings(load_tokenizer(arguments(checkpoint))) == (3, 2, "ACGT")
+    assert kmer_settings(load_tokenizer(arguments(checkpoint, k=3, stride=2))) == (3, 2, "ACGT")
 
 
 @pytest.mark.parametrize(("name", "asked", "saved"), [("k", 6, "3"), ("stride", 1, "2"), ("alphabet", "ATCG", "ACGT")])
 def test_a_checkpoint_of_other_kmers(name: str, asked: object, saved: str, checkpoint: Path) -> None:
     message = rf"^--{name} {asked}: the checkpoint {checkpoint} was trained with {name} {saved}; leave the flag out, or"
     with pytest.raises(ValueError, match=message):
-        load_tokenizer(KmerTokenizer, arguments(checkpoint, **{name: asked}))
+        load_tokenizer(arguments(checkpoint, **{name: asked}))
 
 
 def test_a_checkpoint_that_does_not_say_its_kmers(copy: Path) -> None:
     """Without a vocabulary the flags say it, and the number of ids is checked."""
     (copy / "tokenizer_config.json").unlink()
-    assert kmer_settings(load_tokenizer(KmerTokenizer, arguments(copy))) == (3, 1, "ACGT")  # by vocab.txt
+    assert kmer_settings(load_tokenizer(arguments(copy))) == (3, 1, "ACGT")  # by vocab.txt
     (copy / "vocab.txt").unlink()
     asked = arguments(copy, k=3, stride=2, alphabet="ACGT")
-    tokenizer = load_tokenizer(KmerTokenizer, asked)
+    tokenizer = load_tokenizer(asked)
     assert load_config(asked, tokenizer).vocab_size == 69
-    tokenizer = load_tokenizer(KmerTokenizer, arguments(copy))
+    tokenizer = load_tokenizer(arguments(copy))
     with pytest.raises(ValueError, match="has 69 token ids, but k = 6 over ATCG has 4101: give the --k and --alphabet"):
         load_config(arguments(copy), tokenizer)
 
@@ -106,13 +106,13 @@ def test_checkpoints_that_are_none(copy: Path, tmp_path: Path) -> None:
     }
     for name, message in cases.items():
         with pytest.raises(ValueError, match=f"^--model_name_or_path {name}:? {message}") as found:
-            load_tokenizer(KmerTokenizer, arguments(name))
+            load_tokenizer(arguments(name))
         assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize("content", ["no json", "", "[]", '{"model_type": "unheard_of"}', '{"hidden_size": 16}'])
 def test_a_config_that_cannot_be_used(content: str, copy: Path) -> None:
-    tokenizer = load_tokenizer(KmerTokenizer, arguments(copy))
+    tokenizer = load_tokenizer(arguments(copy))
     (copy / "config.json").write_text(content)
     with pytest.raises(ValueError, match=rf"^--model_name_or_path {copy}: its config.json cannot be used: ") as found:
         load_config(arguments(copy), tokenizer)
@@ -122,11 +122,11 @@ def test_a_config_that_cannot_be_used(content: str, copy: Path) -> None:
 def test_a_tokenizer_config_that_cannot_be_used(copy: Path) -> None:
     (copy / "tokenizer_config.json").write_text("{")
     with pytest.raises(ValueError, match=r"tokenizer_config.json is not JSON: "):
-        load_tokenizer(KmerTokenizer, arguments(copy))
+        load_tokenizer(arguments(copy))
 
 
 def test_a_vocabulary_of_another_size(copy: Path) -> None:
-    tokenizer = load_tokenizer(KmerTokenizer, arguments(copy))
+    tokenizer = load_tokenizer(arguments(copy))
     change(copy / "config.json", vocab_size=70)
     with pytest.raises(ValueError, match="has 70 token ids, but k = 3 over ACGT has 69"):
         load_config(arguments(copy), tokenizer)
@@ -204,7 +204,7 @@ def test_max_tokens_is_what_the_model_really_reads(model_type: str, tiny_bert: s
 
 def test_weights_come_back(checkpoint: Path) -> None:
     asked = arguments(checkpoint)
-    tokenizer = load_tokenizer(KmerTokenizer, asked)
+    tokenizer = load_tokenizer(asked)
     model = load_model(AutoModelForSequenceClassification, asked, load_config(asked, tokenizer, num_labels=1))
     saved = BertForMaskedLM.from_pretrained(checkpoint)
     for name, weight in saved.bert.state_dict().items():
@@ -216,12 +216,12 @@ def test_weights_come_back(checkpoint: Path) -> None:
 def test_half_precision_weights_are_trained_in_full(copy: Path) -> None:
     BertForMaskedLM.from_pretrained(copy).to(torch.bfloat16).save_pretrained(copy)
     asked = arguments(copy)
-    model = load_model(AutoModelForMaskedLM, asked, load_config(asked, load_tokenizer(KmerTokenizer, asked)))
+    model = load_model(AutoModelForMaskedLM, asked, load_config(asked, load_tokenizer(asked)))
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
 
 
 def test_weights_of_another_network(copy: Path, tiny_bert: str) -> None:
-    tokenizer = load_tokenizer(KmerTokenizer, arguments(copy))
+    tokenizer = load_tokenizer(arguments(copy))
     other = arguments(model_type="distilbert", config_overrides="dim=16,n_layers=1,n_heads=2,hidden_dim=32")
     load_model(AutoModelForMaskedLM, other, load_config(other, tokenizer)).save_pretrained(copy / "other")
     (copy / "model.safetensors").write_bytes((copy / "other" / "model.safetensors").read_bytes())
@@ -233,7 +233,7 @@ def test_weights_of_another_network(copy: Path, tiny_bert: str) -> None:
 
 @pytest.mark.parametrize("damage", ["another width", "cut off", "no weights", "more layers", "another head"])
 def test_weights_that_do_not_fit(damage: str, copy: Path) -> None:
-    tokenizer, asked = load_tokenizer(KmerTokenizer, arguments(copy)), arguments(copy)
+    tokenizer, asked = load_tokenizer(arguments(copy)), arguments(copy)
     weights, settings, head = copy / "model.safetensors", {}, AutoModelForMaskedLM
     if damage == "another width":
         change(copy / "config.json", hidden_size=32)

@@ -52,7 +52,7 @@ def make(tmp_path: Path) -> MakeModel:
 
 
 def load(names: str | Sequence[str], **settings: object) -> Predictor:
-    return Predictor.from_pretrained(KmerTokenizer, names, device="cpu", **settings)
+    return Predictor.from_pretrained(names, device="cpu", **settings)
 
 
 def one_by_one(name: str, sequences: Sequence[str]) -> np.ndarray:

@@ -242,8 +242,8 @@ def test_a_ragged_row_in_a_later_block(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_place(tmp_path: Path) -> None:
-    assert FileSource(tmp_path / "a.csv.gz").place(7) == f"{tmp_path}/a.csv.gz, line 7"
-    assert FileSource(tmp_path / "a.parquet").place(7) == f"{tmp_path}/a.parquet, row 7"
+    assert FileSource(tmp_path / "a.csv.gz").location(7) == f"{tmp_path}/a.csv.gz, line 7"
+    assert FileSource(tmp_path / "a.parquet").location(7) == f"{tmp_path}/a.parquet, row 7"
 
 
 def test_json_with_values_of_several_kinds(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     picked = HubSource("me/data, train", dataset.select([4, 0]))
     assert rows(picked, ["x"])["x"] == [5, 1]
     assert picked.checksum != source.checksum
-    assert source.place(3) == "me/data, train, row 3"
+    assert source.location(3) == "me/data, train, row 3"
     with pytest.raises(ValueError, match=r"me/data, train: no column 'y'; columns found: \['sequence', 'x'\]$"):
         rows(source, ["y"])
 

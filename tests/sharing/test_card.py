@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
-from kmerbert.sharing.card import CardFacts, chosen, code_version, model_card, write_card
+from kmerbert.sharing.card import CardFacts, select_metrics, code_version, model_card, write_card
 
 FACTS = CardFacts(
     task="text-classification",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kmerbert.reading import sources as tables
-from kmerbert.reading.rows import hash_words
+from kmerbert.reading.rows import hash_texts
 from kmerbert.splitting import clusters
 from kmerbert.splitting.clusters import NEEDED, assign_clusters, read_clusters
 
@@ -41,7 +41,7 @@ def write(tmp_path: Path) -> Write:
 def clusters_of(path: Path, rows: list[str], prefer: str = "id") -> list[int]:
     """Clusters of rows that are known by words."""
     table = read_clusters(path, prefer)
-    found = assign_clusters(table, hash_words(rows), lambda row: f"row {row + 1}")
+    found = assign_clusters(table, hash_texts(rows), lambda row: f"row {row + 1}")
     assert found.dtype == np.int64
     return found.tolist()
 
@@ -112,7 +112,7 @@ def test_a_member_may_be_listed_twice_in_its_cluster_and_be_no_row(write: Write)
 
 def test_the_table_keeps_hashes_of_rows(write: Write) -> None:
     table = read_clusters(write("x.tsv", "a\tb\na\tä\n"))
-    assert table.members.tolist() == sorted(hash_words(["b", "ä"]).tolist())
+    assert table.members.tolist() == sorted(hash_texts(["b", "ä"]).tolist())
 
 
 def refused(path: Path, message: str, rows: list[str] | None = None) -> None:

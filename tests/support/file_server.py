@@ -1,47 +1,23 @@
-"""A web server on this machine that sends files as told: in parts, cut short, busy, changed, or with a wrong length."""
+"""A web server on the loopback interface for download tests; the Hub's client accepts it as a Hub."""
 
 import hashlib
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 
-@dataclass
-class Fault:
-    """What goes wrong with one answer.
-
-    Attributes:
-        status: answered instead of the file.
-        cut: bytes of the body after which the connection ends.
-        length: announced instead of the true one.
-        ranges: whether the server knows ranges at all.
-        validator: whether the answer has an ETag.
-        if_range: whether the condition on a range is heeded.
-        chunked: whether the length is left unsaid.
-    """
-
-    status: int = 0
-    cut: int | None = None
-    length: int | None = None
-    ranges: bool = True
-    validator: bool = True
-    if_range: bool = True
-    chunked: bool = False
-
-
 class FileServer(ThreadingHTTPServer):
-    """Listens on a free port of the loopback interface.
+    """Listens on a free port.
 
     Attributes:
-        files: path -> content.
-        faults: path -> what goes wrong with its next answers, one each.
-        for_ever: path -> what goes wrong with every answer after those.
-        asked: path and `Range` of every request, in order.
+        files: Path -> content.
+        statuses: Path -> HTTP statuses of its next answers, before the file is sent.
+        cuts: Path -> bytes after which its next answers end, although more are announced.
+        requests: Path and headers of every request, in order.
     """
 
     daemon_threads = True
@@ -49,20 +25,13 @@ class FileServer(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
-        self.faults: dict[str, list[Fault]] = {}
-        self.for_ever: dict[str, Fault] = {}
-        self.asked: list[tuple[str, str | None]] = []
-
-    def handle_error(self, *_: Any) -> None:
-        """Says nothing: that clients go away is what is tested."""
+        self.statuses: dict[str, list[int]] = {}
+        self.cuts: dict[str, list[int]] = {}
+        self.requests: list[tuple[str, Message]] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
-
-    def ranges(self, path: str) -> list[str | None]:
-        """The `Range` of each request for one path."""
-        return [asked for name, asked in self.asked if name == path]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -73,40 +42,21 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        server, path, asked = self.server, urlsplit(self.path).path, self.headers.get("Range")
-        server.asked.append((path, asked))
-        queue = server.faults.get(path, [])
-        fault = queue.pop(0) if queue else server.for_ever.get(path, Fault())
+        server, path = self.server, urlsplit(self.path).path
+        server.requests.append((path, self.headers))
         content = server.files.get(path)
-        if content is None or fault.status:
-            return self._send(fault.status or 404, b"<html>no file</html>", fault, {})
-        etag = f'"{hashlib.sha1(content).hexdigest()}"'
-        headers = {"ETag": etag} if fault.validator else {}
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and fault.ranges else 0
-        if fault.if_range and self.headers.get("If-Range", etag) != etag:
-            start = 0
-        if start and start >= len(content):
-            return self._send(416, b"", fault, {"Content-Range": f"bytes */{len(content)}"})
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
-        return self._send(206 if start else 200, content[start:], fault, headers)
-
-    def _send(self, status: int, body: bytes, fault: Fault, headers: dict[str, str]) -> None:
+        status = server.statuses[path].pop(0) if server.statuses.get(path) else 200 if content is not None else 404
+        body = content if status == 200 else b"no file"
         self.send_response(status)
-        length = len(body) if fault.length is None else fault.length
-        if fault.chunked:
-            headers["Transfer-Encoding"] = "chunked"
-        else:
-            headers["Content-Length"] = str(length)
-        for name, value in headers.items():
-            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+        self.send_header("X-Repo-Commit", "0" * 40)
         self.end_headers()
-        body = body[: fault.cut]
-        self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body) if fault.chunked and body else body)
-        if fault.cut is None and fault.chunked:
-            self.wfile.write(b"0\r\n\r\n")
-        if fault.cut is not None or length != len(body):
-            self.close_connection = True
+        if self.command == "GET":
+            self.close_connection = bool(server.cuts.get(path))
+            self.wfile.write(body[: server.cuts[path].pop(0)] if self.close_connection else body)
+
+    do_HEAD = do_GET
 
 
 @contextmanager

@@ -27,7 +27,7 @@ import run_pretrain_mlm
 from benchmarks.speed import streaming as benchmark
 from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments
 from kmerbert.reading import shards
-from kmerbert.reading.rows import Rows
+from kmerbert.reading.rows import RowSpec
 from kmerbert.tokens import stream as streamed_rows
 from kmerbert.tokens.batches import TokenDataset
 from kmerbert.tokens.stream import StreamedDataset
@@ -39,7 +39,7 @@ from tokenization_kmer import KmerTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKENIZER = KmerTokenizer(3)
-SPEC = Rows("sequence", ("expression",))
+SPEC = RowSpec("sequence", ("expression",))
 
 
 def write_shards(folder: Path, sequences: list[str], values: Any, n_shards: int = 3, group_rows: int = 5) -> Path:
@@ -57,7 +57,7 @@ def folder(tmp_path: Path, dna: Callable[..., list[str]]) -> Path:
     return write_shards(tmp_path / "shards", dna(60), np.arange(60.0))
 
 
-def stream(folder: Path, batch_size: int = 4, spec: Rows = SPEC, **settings: Any) -> StreamedDataset:
+def stream(folder: Path, batch_size: int = 4, spec: RowSpec = SPEC, **settings: Any) -> StreamedDataset:
     return StreamedDataset(shards.open_shards(str(folder), spec), TOKENIZER, batch_size, **settings)
 
 
@@ -119,7 +119,7 @@ def test_batches_are_those_of_the_token_cache(tmp_path: Path, folder: Path) -> N
 def test_windows_and_cuts_apply(tmp_path: Path) -> None:
     sequences = random_dna(np.random.default_rng(0), 6, 50)
     path = write_shards(tmp_path / "long", sequences, np.zeros(6), 2, 2)
-    spec = Rows("sequence", window=20, step=15, cut_at=17)  # 0 to 20, 15 to 35, 30 to 50; 15 k-mers are 17 bases
+    spec = RowSpec("sequence", window=20, step=15, cut_at=17)  # 0 to 20, 15 to 35, 30 to 50; 15 k-mers are 17 bases
     dataset = stream(path, 3, spec, window_rows=6)
     assert len(dataset) == dataset.n_rows == 18
     found = {}
@@ -174,7 +174,7 @@ def test_units_of_the_labels_take_one_pass(tmp_path: Path) -> None:
     path = tmp_path / "two.parquet"
     table = pa.table({"sequence": ["ACGTACGT"] * 60, "a": values[:, 0], "b": values[:, 1]})
     pyarrow.parquet.write_table(table, path, row_group_size=7)
-    found = streaming.fit_targets(stream(path, spec=Rows("sequence", ("a", "b"))), ["a", "b"])
+    found = streaming.fit_targets(stream(path, spec=RowSpec("sequence", ("a", "b"))), ["a", "b"])
     assert found.mean == pytest.approx(np.nanmean(values, axis=0), rel=1e-12)
     assert found.scale == pytest.approx(np.nanstd(values, axis=0), rel=1e-9)
 
@@ -362,14 +362,14 @@ def test_shards_that_are_found(folder: Path) -> None:
 
 
 def test_refused_shards(folder: Path, tmp_path: Path, dna: Callable[..., list[str]]) -> None:
-    def refused(place: Path, message: str, spec: Rows = SPEC) -> None:
+    def refused(place: Path, message: str, spec: RowSpec = SPEC) -> None:
         with pytest.raises(ValueError, match=message):
             rows_of(stream(place, spec=spec))
 
     refused(tmp_path / "none", "--train_file .*none: no .parquet file there")
     (tmp_path / "a.tsv").write_text("sequence\nACGT\n")
     refused(tmp_path / "a.tsv", r"--streaming reads .parquet files, not .*a\.tsv: leave it out")
-    refused(folder, "part-0.parquet: no column 'dna'; columns found: 'sequence', 'expression'; name", Rows("dna"))
+    refused(folder, "part-0.parquet: no column 'dna'; columns found: 'sequence', 'expression'; name", RowSpec("dna"))
     with pytest.raises(ValueError, match="60 rows are fewer than one batch of 16 for each of 4 process"):
         stream(folder, 16, world_size=4)
     refused(write_shards(tmp_path / "few", [], np.zeros(0)), "few: no rows in 3 Parquet file")

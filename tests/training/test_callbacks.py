@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from kmerbert.training import callbacks as progress
-from kmerbert.training.callbacks import TimeToGo, describe_run, sequences_in_step, words_for
+from kmerbert.training.callbacks import TimeToGo, describe_run, sequences_in_step, as_duration
 
 
 def arguments(**settings: object) -> SimpleNamespace:
@@ -31,7 +31,7 @@ def test_precision_of_the_launch_is_told(monkeypatch: pytest.MonkeyPatch) -> Non
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (3600, "1 h 0 min"), (90061, "1 d 1 h")],
 )
 def test_durations(seconds: float, words: str) -> None:
-    assert words_for(seconds) == words
+    assert as_duration(seconds) == words
 
 
 def run(seconds_of_steps: list[float], monkeypatch: pytest.MonkeyPatch, done: int = 0) -> None:

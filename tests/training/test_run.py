@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import run_finetune_regression
 import run_pretrain_mlm
 from kmerbert.tokens.masking import BaseMasking
-from kmerbert.training.callbacks import EpochClock, callbacks
+from kmerbert.training.callbacks import EpochClock, make_callbacks
 from kmerbert.training.flags import KmerTrainingArguments
 from kmerbert.training.run import describe_run, plan_evaluations, start_run
 from tests.support.tiny_runs import flags, planted_table, random_dna

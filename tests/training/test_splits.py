@@ -21,7 +21,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from kmerbert import files as checksums
 from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments
 from kmerbert.reading import sources as tables
-from kmerbert.reading.rows import Rows
+from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.sources import FileSource
 from kmerbert.tokens import cache as tokens
 from kmerbert.tokens.batches import TokenDataset, collate, describe, read_names
@@ -43,7 +43,7 @@ def kmers() -> KmerTokenizer:
 def read(path: Path, tokenizer: KmerTokenizer, *labels: str, **spec: Any) -> TokenTable:
     """Tokenises a file."""
     source = FileSource(path, headerless_label=labels[0] if labels else None)
-    return tokenise(source, Rows("sequence", labels, **spec), tokenizer, None)
+    return tokenise(source, RowSpec("sequence", labels, **spec), tokenizer, None)
 
 
 def ids_of(table: TokenTable) -> list[list[int]]:
@@ -145,7 +145,7 @@ def test_cache_is_used_again(promoters: Path, kmers: KmerTokenizer, token_cache:
     # The same bytes under another name are the same rows, but are named as they are now.
     copy = promoters.with_name("copy.tsv")
     copy.write_bytes(promoters.read_bytes())
-    assert read(copy, kmers, "expression").place(0) == f"{copy}, line 2"
+    assert read(copy, kmers, "expression").location(0) == f"{copy}, line 2"
     assert {path: path.stat().st_mtime_ns for path in token_cache.iterdir()} == files
 
 
@@ -609,7 +609,7 @@ def test_local_dataset_folder(ending: str, tmp_path: Path, dna: DNA, kmers: Kmer
     arguments = RegressionDataArguments(dataset_name=str(folder), id_column="name")
     splits = load_splits(arguments, kmers, None, ["expression"])
     assert numbers(splits) == {"train": [0, 1, 2, 3], "validation": [10, 11, 12, 13], "test": [20, 21, 22, 23]}
-    assert splits["test"].table.place(1) == f"{folder}, test, row 2"
+    assert splits["test"].table.location(1) == f"{folder}, test, row 2"
     assert describe(splits["train"])["data_name"] == f"{folder}, train"
     assert list(read_names(splits["test"], "name", "sequence")) == [(list("abcd"), sequences[8:])]
     with pytest.raises(

@@ -5,11 +5,11 @@ import itertools
 
 import numpy as np
 import pytest
+from kmerbert.splitting.hold_out import SPLITS, find_leak, hold_out, top_rows
 
 from kmerbert.reading.rows import SPLIT_NAMES, Leak, find_duplicate
-from kmerbert.splitting import sides as splits
+from kmerbert.splitting import hold_out as splits
 from kmerbert.splitting.groups import components
-from kmerbert.splitting.sides import SPLITS, find_leak, hold_out, top_rows
 
 
 def joined(keys: list[int], groups: list[int]) -> list[int]:
