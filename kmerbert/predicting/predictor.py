@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import reverse_complement as other_strand
-from kmerbert.models.kernels import fast_prediction
+from kmerbert.models.kernels import fast_kernels
 from kmerbert.models.loading import max_tokens
 from kmerbert.models.outputs import output_layer
 from kmerbert.predicting.ensemble import check_strands, load_ensemble, output_names
@@ -258,7 +258,7 @@ class Predictor:
         outputs = torch.zeros((len(sequences), len(self.models), len(self.outputs)), device=self.device)
         n_done = 0
         in_bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
-        with torch.inference_mode(), fast_prediction(self.models, self._bf16), in_bf16:
+        with torch.inference_mode(), fast_kernels(self.models, self._bf16), in_bf16:
             for rows in batches[rank::n_processes]:
                 batch = [sequences[row] for row in rows.tolist()]
                 values = self._run(batch)

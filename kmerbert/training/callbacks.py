@@ -99,13 +99,18 @@ def make_callbacks(arguments: KmerTrainingArguments, *groups: Any) -> list[Train
 
 def describe_run(arguments: TrainingArguments) -> str:
     """Returns one line: device, precision, processes, and sequences in one step of the optimizer."""
-    precision = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else precision
     return (
-        f"{arguments.world_size} process(es) on {arguments.device}, {'fp32' if precision == 'no' else precision}; "
+        f"{arguments.world_size} process(es) on {arguments.device}, {precision_of(arguments)}; "
         f"{sequences_in_step(arguments)} sequences a step ({arguments.train_batch_size} x {arguments.world_size} processes x "
         f"{arguments.gradient_accumulation_steps} accumulated)"
     )
+
+
+def precision_of(arguments: TrainingArguments) -> str:
+    """Returns `bf16`, `fp16` or `fp32`, as the flags say or otherwise `accelerate launch`."""
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    precision = "bf16" if arguments.bf16 else "fp16" if arguments.fp16 else launched
+    return "fp32" if precision == "no" else precision
 
 
 def sequences_in_step(arguments: TrainingArguments) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 from transformers import Trainer, set_seed
 
 from kmerbert.cli.launch import check_launch, set_up_logging
-from kmerbert.models.kernels import fast_training
-from kmerbert.training.callbacks import describe_run
+from kmerbert.models.kernels import fast_kernels
+from kmerbert.training.callbacks import describe_run, precision_of
 from kmerbert.training.flags import KmerTrainingArguments
 from kmerbert.training.folder import check_rows, check_settings, claim_folder, find_checkpoint, run_settings
 
@@ -85,7 +85,8 @@ def train(trainer: Trainer, checkpoint: str | None) -> None:
     """
     if checkpoint:
         check_rows(Path(checkpoint), trainer.model.config)
-    with fast_training(trainer.model, trainer.args.device):
+    arguments = trainer.args
+    with fast_kernels([trainer.model], precision_of(arguments) == "bf16", arguments.device):
         result = trainer.train(resume_from_checkpoint=checkpoint)
     report(trainer, "train", result.metrics)
     trainer.save_state()
