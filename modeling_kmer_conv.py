@@ -2,11 +2,13 @@
 
 Needs torch and transformers only, and travels to the Hub with the weights, so that
 `AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=True)` and `pipeline("text-classification")`
-load it. It finds the other strand from the tokens, by the k and the alphabet of its settings, and tokenises nothing.
+load it. It computes the other strand from the tokens, with the k and the alphabet of its settings.
 """
 
+from dataclasses import fields
+from inspect import signature
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,8 +21,12 @@ from transformers import (
 )
 from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
 
-N_SPECIAL = 5  # ids below are no k-mers
-OUTSIDE = 1e4  # taken off padding, so that it is no maximum; below what float16 holds
+N_SPECIAL = 5  # ids below are not k-mers; as in tokenization_kmer.py, which may not be imported here
+OUTSIDE = 1e4  # subtracted from padding, so that it is no maximum; below what float16 can hold
+INHERITED_SETTINGS = (
+    *(field.name for field in fields(PretrainedConfig)), "num_labels", "output_attentions", "torch_dtype", "name_or_path",
+    "attn_implementation", "bos_token_id", "cls_token_id", "eos_token_id", "mask_token_id", "sep_token_id",
+)  # fmt: skip
 COMPLEMENTS = dict(zip("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN", strict=True))
 
 
@@ -28,32 +34,90 @@ class KmerConvConfig(PretrainedConfig):
     """Settings of a network of convolutions over k-mers.
 
     Args:
-        vocab_size, pad_token_id, kmer_k, kmer_stride, kmer_alphabet: of the tokenizer.
-        embedding_size: numbers that stand for a k-mer, and channels of the stem.
-        hidden_size: channels after the last stage; those of the stages before grow evenly up to it.
-        num_stages: each halves the number of positions.
-        num_blocks: residual convolutions in each stage.
-        kernel_size, stem_kernel_size: positions that a convolution sees, odd numbers.
-        head_size, hidden_dropout_prob: channels whose means over the positions go to the head, and units in it; its dropout.
-        sub_kmers: whether a k-mer's numbers are the sum of its own and those of the shorter k-mers in its middle.
-        both_strands: trained on a random strand of each sequence, the network answers with the mean over both.
+        vocab_size, pad_token_id, kmer_k, kmer_stride, kmer_alphabet: Of the tokenizer.
+        embedding_size: Width of a k-mer's embedding, and channels of the stem.
+        hidden_size: Channels after the last stage; those of the stages before grow evenly up to it.
+        num_stages: Number of stages; each halves the number of positions.
+        num_blocks: Residual convolutions in each stage.
+        kernel_size, stem_kernel_size: Positions that a convolution sees, odd numbers.
+        head_size: Channels whose means over the positions go to the head, and units in it.
+        hidden_dropout_prob: Dropout of the head.
+        both_strands: Whether the network is trained on a random strand of each sequence and answers with the mean over
+            both.
+        sub_kmers: Whether a k-mer's embedding is its own vector plus those of its central sub-k-mers.
+        **inherited: As for any `PretrainedConfig` (`num_labels`, `id2label`, ...).
+
+    Raises:
+        ValueError: A setting does not exist.
     """
 
     model_type = "kmer_conv"
-    defaults: ClassVar = {
-        "vocab_size": 4101, "pad_token_id": 0, "kmer_k": 6, "kmer_stride": 1, "kmer_alphabet": "ATCG", "embedding_size": 64,
-        "hidden_size": 128, "num_stages": 4, "num_blocks": 1, "kernel_size": 9, "stem_kernel_size": 11, "head_size": 256,
-        "hidden_dropout_prob": 0.1, "both_strands": True, "sub_kmers": True,
-    }  # fmt: skip
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**self.defaults | settings)
+    def __init__(
+        self,
+        vocab_size: int = 4101,
+        pad_token_id: int = 0,
+        kmer_k: int = 6,
+        kmer_stride: int = 1,
+        kmer_alphabet: str = "ATCG",
+        embedding_size: int = 64,
+        hidden_size: int = 128,
+        num_stages: int = 4,
+        num_blocks: int = 1,
+        kernel_size: int = 9,
+        stem_kernel_size: int = 11,
+        head_size: int = 256,
+        hidden_dropout_prob: float = 0.1,
+        both_strands: bool = True,
+        sub_kmers: bool = True,
+        **inherited: Any,
+    ) -> None:
+        if unknown := [name for name in inherited if not self._is_setting(name)]:
+            raise ValueError(
+                f"{unknown[0]} is not a setting of {self.model_type}; its own are {', '.join(OWN_SETTINGS)}"
+            )
+        super().__init__(
+            vocab_size=vocab_size,
+            pad_token_id=pad_token_id,
+            kmer_k=kmer_k,
+            kmer_stride=kmer_stride,
+            kmer_alphabet=kmer_alphabet,
+            embedding_size=embedding_size,
+            hidden_size=hidden_size,
+            num_stages=num_stages,
+            num_blocks=num_blocks,
+            kernel_size=kernel_size,
+            stem_kernel_size=stem_kernel_size,
+            head_size=head_size,
+            hidden_dropout_prob=hidden_dropout_prob,
+            both_strands=both_strands,
+            sub_kmers=sub_kmers,
+            **inherited,
+        )
+
+    @classmethod
+    def _is_setting(cls, name: str) -> bool:
+        return name in OWN_SETTINGS or name in INHERITED_SETTINGS or hasattr(PretrainedConfig, name)
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """Reads a saved configuration; its entries that are no settings (data, units, ...) become attributes."""
+        settings = {name: value for name, value in config_dict.items() if cls._is_setting(name)}
+        result = super().from_dict(settings, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        for name, value in config_dict.items():
+            if not cls._is_setting(name):
+                setattr(config, name, value)
+        return result
 
     @property
     def widths(self) -> list[int]:
         """Channels of the stem and of each stage."""
         first, stages = self.embedding_size, self.num_stages
         return [first + (self.hidden_size - first) * stage // stages for stage in range(stages + 1)]
+
+
+OWN_SETTINGS = tuple(signature(KmerConvConfig.__init__).parameters)[1:-1]
 
 
 def reverse_complement_ids(
@@ -63,17 +127,17 @@ def reverse_complement_ids(
 
     Args:
         input_ids: int64 (rows, tokens) of a tokenizer of stride 1, each row [CLS], k-mers, [SEP], padding.
-        attention_mask: (rows, tokens), 0 at padding; None where there is none.
-        k, alphabet: of the tokenizer.
+        attention_mask: (rows, tokens), 0 at padding; None without padding.
+        k, alphabet: Of the tokenizer.
 
     Returns:
         Ids of the same shape, with the special tokens where they were.
 
     Raises:
-        ValueError: a letter's complement is not in the alphabet.
+        ValueError: A letter's complement is not in the alphabet.
     """
     if missing := sorted({COMPLEMENTS.get(letter, "its complement") for letter in alphabet} - set(alphabet)):
-        raise ValueError(f"alphabet {alphabet} has no {missing[0]}: both strands can be read with, for example, ATCG")
+        raise ValueError(f"alphabet {alphabet} lacks {missing[0]}: both strands need, for example, ATCG")
     n_letters, width = len(alphabet), input_ids.shape[1]
     partner = torch.tensor([alphabet.index(COMPLEMENTS[letter]) for letter in alphabet], device=input_ids.device)
     code = (input_ids - N_SPECIAL).clamp(min=0)
@@ -82,22 +146,22 @@ def reverse_complement_ids(
         turned = turned * n_letters + partner[code % n_letters]
         code = code.div(n_letters, rounding_mode="floor")
     turned = torch.where(input_ids < N_SPECIAL, input_ids, turned + N_SPECIAL)
-    last = width - 1 if attention_mask is None else attention_mask.sum(dim=1, keepdim=True) - 1  # the place of [SEP]
-    place = torch.arange(width, device=input_ids.device).expand_as(input_ids)
-    return turned.gather(1, torch.where((place > 0) & (place < last), last - place, place))
+    last = width - 1 if attention_mask is None else attention_mask.sum(dim=1, keepdim=True) - 1  # position of [SEP]
+    position = torch.arange(width, device=input_ids.device).expand_as(input_ids)
+    return turned.gather(1, torch.where((position > 0) & (position < last), last - position, position))
 
 
-def _convolution(width: int, wanted: int, kernel: int) -> nn.Conv1d:
-    return nn.Conv1d(width, wanted, kernel, padding=kernel // 2, bias=False)
+def _convolution(n_in: int, n_out: int, kernel_size: int) -> nn.Conv1d:
+    return nn.Conv1d(n_in, n_out, kernel_size, padding=kernel_size // 2, bias=False)
 
 
 def _inside(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Sets (rows, channels, positions) to zero where the mask (rows, 1, positions) is; padding so has no effect."""
+    """Sets (rows, channels, positions) to zero where the mask (rows, 1, positions) is, so that padding has no effect."""
     return values if mask is None else values * mask.to(values.dtype)
 
 
 def _pairs(values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """The maximum of each two positions inside, and its mask. A last position that is alone stays as it is."""
+    """The maximum of each pair of positions inside, and its mask. An odd last position stays as it is."""
     if mask is None:
         return nn.functional.max_pool1d(values, 2, ceil_mode=True), None
     values = nn.functional.max_pool1d(values + (mask.to(values.dtype) - 1) * OUTSIDE, 2, ceil_mode=True)
@@ -106,8 +170,9 @@ def _pairs(values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tenso
 
 
 class KmerEmbedding(nn.Module):
-    """Numbers that stand for a k-mer: the sum of those of the 1-mer, 2-mer, ... and k-mer in its middle, from which a k-mer
-    that is rare in training so borrows. Special tokens, and with them [UNK], are zeros.
+    """The embedding of a k-mer: its own vector plus those of its central sub-k-mers (1-mer, 2-mer, ...).
+
+    So rare k-mers share strength with their sub-k-mers. Special tokens, and with them [UNK], are zeros.
     """
 
     def __init__(self, config: KmerConvConfig) -> None:
@@ -125,21 +190,21 @@ class KmerEmbedding(nn.Module):
         codes = torch.arange(self.n_letters**self.k, device=input_ids.device)
         table = self.parts[-1].weight
         for length, part in enumerate(self.parts[:-1], 1):
-            after = self.k - length - (self.k - length) // 2  # letters of the k-mer to the right of the part
-            middle = codes.div(self.n_letters**after, rounding_mode="floor") % self.n_letters**length
-            table = table + part(middle)
+            after = self.k - length - (self.k - length) // 2  # letters of the k-mer to the right of the sub-k-mer
+            centre = codes.div(self.n_letters**after, rounding_mode="floor") % self.n_letters**length
+            table = table + part(centre)
         return nn.functional.embedding(input_ids, nn.functional.pad(table, (0, 0, N_SPECIAL, 0)))
 
 
 class KmerConvStage(nn.Module):
-    """Residual convolutions, a convolution to another number of channels, and the maximum of each two positions."""
+    """Residual convolutions, a convolution to another number of channels, and the maximum of each pair of positions."""
 
-    def __init__(self, width: int, wanted: int, config: KmerConvConfig) -> None:
+    def __init__(self, n_in: int, n_out: int, config: KmerConvConfig) -> None:
         super().__init__()
         kernel, blocks = config.kernel_size, range(config.num_blocks)
-        self.norm = nn.ModuleList(nn.BatchNorm1d(width) for _ in blocks)
-        self.blocks = nn.ModuleList(_convolution(width, width, kernel) for _ in blocks)
-        self.widen, self.widen_norm = _convolution(width, wanted, kernel), nn.BatchNorm1d(wanted)
+        self.norm = nn.ModuleList(nn.BatchNorm1d(n_in) for _ in blocks)
+        self.blocks = nn.ModuleList(_convolution(n_in, n_in, kernel) for _ in blocks)
+        self.widen, self.widen_norm = _convolution(n_in, n_out, kernel), nn.BatchNorm1d(n_out)
 
     def forward(self, values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         for norm, block in zip(self.norm, self.blocks, strict=True):
@@ -148,7 +213,7 @@ class KmerConvStage(nn.Module):
 
 
 class KmerConvPreTrainedModel(PreTrainedModel):
-    """What the models share: the names of their weights, and how new ones are drawn."""
+    """What the models share: the names of their weights, and how new ones are initialised."""
 
     config_class = KmerConvConfig
     base_model_prefix = "network"
@@ -156,7 +221,9 @@ class KmerConvPreTrainedModel(PreTrainedModel):
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Embedding):
-            nn.init.normal_(module.weight, std=self.config.kmer_k**-0.5 if self.config.sub_kmers else 1)  # k are added
+            nn.init.normal_(
+                module.weight, std=self.config.kmer_k**-0.5 if self.config.sub_kmers else 1
+            )  # k vectors are added
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()  # torch's own
 
@@ -187,20 +254,20 @@ class KmerConvModel(KmerConvPreTrainedModel):
 
         Returns:
             Float tensors (rows, channels, positions) of the stem, a position for each k-mer, and of each stage; and the
-            last one's mask, float (rows, 1, positions), None where there is none.
+            mask of the last one, float (rows, 1, positions), None without padding.
         """
-        # A token before [SEP] is a k-mer, so that a k-mer is where the next token is.
+        # The token before [SEP] is a k-mer: a position is a k-mer if there is a token after it.
         mask = None if attention_mask is None else attention_mask[:, None, 2:].to(self.norm.weight.dtype)
         values = _inside(self.embedding(input_ids[:, 1:-1]).transpose(1, 2), mask)
-        found = [_inside(nn.functional.silu(self.norm(self.stem(values))), mask)]
+        outputs = [_inside(nn.functional.silu(self.norm(self.stem(values))), mask)]
         for stage in self.stages:
-            values, mask = stage(found[-1], mask)
-            found.append(values)
-        return found, mask
+            values, mask = stage(outputs[-1], mask)
+            outputs.append(values)
+        return outputs, mask
 
 
 class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
-    """Convolutions over k-mers, then a mean over the positions and a head; of one strand or both."""
+    """Convolutions over k-mers of one strand or both, then a mean over the positions and a head."""
 
     def __init__(self, config: KmerConvConfig) -> None:
         super().__init__(config)
@@ -214,8 +281,8 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
 
     def _read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Predicts from one strand, float (rows, outputs)."""
-        found, mask = self.network(input_ids, attention_mask)
-        values = nn.functional.silu(self.mapper_norm(self.mapper(found[-1])))
+        outputs, mask = self.network(input_ids, attention_mask)
+        values = nn.functional.silu(self.mapper_norm(self.mapper(outputs[-1])))
         n_positions = values.shape[2] if mask is None else mask.sum(dim=2).clamp(min=1)
         pooled = _inside(values, mask).sum(dim=2) / n_positions
         return self.classifier(self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled)))))
@@ -230,14 +297,14 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
     ) -> SequenceClassifierOutput:
         """Predicts `logits` (rows, outputs) for int64 (rows, tokens), in training from one strand of each, drawn at random.
 
-        With `labels`, float (rows, outputs), also gives a mean squared error as `loss`; the training script has its own.
+        With `labels`, float (rows, outputs), it also returns a mean squared error as `loss`; the training script has its own.
         """
         config, n_strands = self.config, 1
         if config.both_strands:
             other = reverse_complement_ids(input_ids, attention_mask, config.kmer_k, config.kmer_alphabet)
             if self.training:
-                turn = torch.rand(len(input_ids), 1, device=input_ids.device) < 0.5
-                input_ids = torch.where(turn, other, input_ids)
+                is_turned = torch.rand(len(input_ids), 1, device=input_ids.device) < 0.5
+                input_ids = torch.where(is_turned, other, input_ids)
             else:
                 n_strands, input_ids = 2, torch.cat([input_ids, other])
                 attention_mask = None if attention_mask is None else attention_mask.repeat(2, 1)
@@ -247,7 +314,7 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
 
 
 class KmerConvForMaskedLM(KmerConvPreTrainedModel):
-    """Convolutions over k-mers, whose stages are brought back to a position for each k-mer; of the strand as given."""
+    """Convolutions over k-mers of the strand as given, whose stages are brought back to a position for each k-mer."""
 
     def __init__(self, config: KmerConvConfig) -> None:
         super().__init__(config)
@@ -267,19 +334,19 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
         masked: torch.Tensor | None = None,
         **options: Any,
     ) -> MaskedLMOutput:
-        """Scores the tokens at each place.
+        """Scores the tokens at each position.
 
         Args:
             input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1. Types of tokens are ignored.
-            labels: int64 (rows, tokens), -100 where nothing is to be guessed; not together with `masked`.
-            masked: int64 (masked tokens,), places in the flattened (rows, tokens); only these are then scored.
+            labels: int64 (rows, tokens), -100 where nothing is to be predicted; not together with `masked`.
+            masked: int64 (masked tokens,), positions in the flattened (rows, tokens); only these are then scored.
 
         Returns:
-            `logits` (rows, tokens, ids), or (masked tokens, ids) and `masked`; and `loss` where there are labels.
+            `logits` (rows, tokens, ids), or (masked tokens, ids) and `masked`; and `loss` if there are labels.
         """
-        found, _ = self.network(input_ids, attention_mask)
-        values = found.pop()
-        for lateral, finer in zip(reversed(self.laterals), reversed(found), strict=True):
+        outputs, _ = self.network(input_ids, attention_mask)
+        values = outputs.pop()
+        for lateral, finer in zip(reversed(self.laterals), reversed(outputs), strict=True):
             values = finer + lateral(values).repeat_interleave(2, dim=2)[..., : finer.shape[2]]
         states = self.norm(nn.functional.silu(self.merge(values)).transpose(1, 2))
         states = nn.functional.pad(states, (0, 0, 1, 1))  # [CLS] and the last token

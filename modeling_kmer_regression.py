@@ -1,4 +1,4 @@
-"""A BERT that reads DNA in several reading frames and predicts measured values: what stock classes cannot express.
+"""A BERT that reads DNA in several reading frames and predicts measured values, which no stock class can.
 
 Needs torch and transformers only, and travels to the Hub with the weights, so that
 `AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=True)` and `pipeline("text-classification")`
@@ -19,7 +19,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 class KmerBertConfig(BertConfig):
     """A BERT's settings, and the number of reading frames.
 
-    Its own `model_type` makes sure that nothing loads the model as a plain BERT, which would read all frames as one.
+    Its own `model_type` prevents that the model is loaded as a plain BERT, which would read all frames as one.
     """
 
     model_type = "kmer_bert"
@@ -38,7 +38,9 @@ class KmerBertConfig(BertConfig):
             ValueError: for another architecture.
         """
         if config.model_type not in ("bert", cls.model_type):
-            raise ValueError(f"reading frames are there for bert, not for {config.model_type}: leave them out")
+            raise ValueError(
+                f"`reading_frames`: only bert has them, this is {config.model_type}: leave them out, or use `model_type` bert"
+            )
         settings = {name: value for name, value in config.to_dict().items() if name not in ("model_type", "auto_map")}
         return cls(**settings | {"n_frames": n_frames})
 
@@ -50,13 +52,13 @@ def split_frames(
 
     Args:
         input_ids: int64 (rows, tokens), each row [CLS], k-mers, [SEP], padding.
-        attention_mask: (rows, tokens), 0 at padding; None where there is none.
-        n_frames: frames for each row; a row should have as many k-mers or more.
-        pad_id: id of the padding.
+        attention_mask: (rows, tokens), 0 at padding; None without padding.
+        n_frames: Frames for each row; a row should have at least as many k-mers.
+        pad_id: Id of the padding.
 
     Returns:
         Ids, int64 (rows * n_frames, longest frame), the frames of a row one after the other, each between the row's [CLS]
-        and [SEP]; and their attention mask, None where all frames are equally long.
+        and [SEP]; and their attention mask, None if all frames are equally long.
     """
     n_rows, width = input_ids.shape
     longest = -(-(width - 2) // n_frames)
@@ -68,16 +70,16 @@ def split_frames(
     frame = torch.arange(n_frames, device=input_ids.device)[:, None]
     kmer = frame + n_frames * torch.arange(longest + 1, device=input_ids.device)  # (frames, longest + 1): last is [SEP]
     count = (n_kmers[:, None] - frame[:, 0] + n_frames - 1).div(n_frames, rounding_mode="floor")  # (rows, frames)
-    place = torch.arange(longest + 1, device=input_ids.device)
-    # A k-mer's token is one place to the right of its number; the token after a row's last k-mer is its [SEP].
-    source = torch.where(place < count[..., None], kmer + 1, n_kmers[:, None, None] + 1)
+    position = torch.arange(longest + 1, device=input_ids.device)
+    # A k-mer's token is one position to the right of its number; the token after a row's last k-mer is its [SEP].
+    source = torch.where(position < count[..., None], kmer + 1, n_kmers[:, None, None] + 1)
     ids = input_ids[:, None].expand(-1, n_frames, -1).gather(2, source)
-    ids = torch.where(place <= count[..., None], ids, pad_id)
+    ids = torch.where(position <= count[..., None], ids, pad_id)
     first = input_ids[:, None, :1].expand(-1, n_frames, -1)
     ids = torch.cat([first, ids], dim=2).flatten(0, 1)
     if is_even:
         return ids, None
-    return ids, torch.nn.functional.pad((place <= count[..., None]).long(), (1, 0), value=1).flatten(0, 1)
+    return ids, torch.nn.functional.pad((position <= count[..., None]).long(), (1, 0), value=1).flatten(0, 1)
 
 
 class KmerBertForSequenceClassification(BertForSequenceClassification):
@@ -98,15 +100,15 @@ class KmerBertForSequenceClassification(BertForSequenceClassification):
         Args:
             input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1.
             token_type_ids: ignored; every token is of the first type.
-            labels: float (rows, outputs) for a mean squared error; the training script has its own loss.
+            labels: Float (rows, outputs) for a mean squared error; the training script has its own loss.
 
         Returns:
-            `logits` (rows, outputs), averaged over the frames, and `loss` where there are labels.
+            `logits` (rows, outputs), averaged over the frames, and `loss` if there are labels.
         """
         n_frames = self.config.n_frames
         ids, mask = split_frames(input_ids, attention_mask, n_frames, self.config.pad_token_id)
-        found = super().forward(ids, attention_mask=mask, **options | {"return_dict": True})
-        logits = found.logits.view(len(input_ids), n_frames, -1).mean(dim=1)
+        outputs = super().forward(ids, attention_mask=mask, **options | {"return_dict": True})
+        logits = outputs.logits.view(len(input_ids), n_frames, -1).mean(dim=1)
         loss = None if labels is None else torch.nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
