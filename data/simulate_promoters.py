@@ -1,13 +1,13 @@
-"""Write licence-free practice data that behaves like a promoter reporter assay.
+"""Simulate practice data, free of any licence, that behaves like a promoter reporter assay.
 
 Two kinds of file: random promoters with noisy expression labels (cells sorted into fluorescence bins 0 to 17, as in
 Rafi et al. 2024, doi:10.1038/s41587-024-02414-w), and unlabelled upstream DNA for masked-language-model pretraining.
 The consensus sequences (IUPAC letters) follow these compendia: Harbison et al. 2004, doi:10.1038/nature02800;
 MacIsaac et al. 2006, doi:10.1186/1471-2105-7-113; Badis et al. 2008, doi:10.1016/j.molcel.2008.11.020; the TATA box is
 that of Basehoar et al. 2004, doi:10.1016/s0092-8674(04)00205-3. Strengths, strand and position preferences are
-invented: nothing learnt from these files says anything about yeast.
+invented: a model trained on these files says nothing about yeast.
 
-The same seed gives the same bytes under one numpy version, and the first n rows of a longer file are the n-row file.
+With one version of numpy, a seed always gives the same bytes; a file of n rows is the start of every longer file.
 """
 
 import argparse
@@ -24,15 +24,17 @@ import numpy as np
 FLANK_5, FLANK_3 = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 LENGTHS, LENGTH_SHARES = (110, 109, 108, 107, 106, 111), (0.820, 0.127, 0.024, 0.008, 0.005, 0.005)  # bp
 RARE_LENGTHS, MAX_LENGTH = [*range(87, 106), *range(98, 106), *range(112, 136)], 135  # the remaining 1.1 % of the rows
-PROMOTER_CHUNK, UPSTREAM_CHUNK = 4096, 256  # rows that share one random stream: another value gives another file
-DEFAULT_MEAN_READS, MAX_MEAN_READS = 1.76, 1000.0  # about 58 % integer labels; what a chunk's memory allows
+PROMOTER_CHUNK, UPSTREAM_CHUNK = 4096, 256  # rows that share one random stream; changing it changes the files
+DEFAULT_MEAN_READS = 1.76  # gives about 58 % integer labels
+MAX_MEAN_READS = 1000.0  # bounds the memory of a chunk
 READ_NOISE_SD = 1.8  # bins
 # Cells per sequenced read differ between sorted bins, so a mean over bins is weighted and rarely a simple fraction.
 BIN_WEIGHTS = np.array([9, 11, 8, 10, 12, 9, 10, 11, 8.7, 10.4, 9.2, 11.3, 9.6, 10.8, 8.9, 10.1, 11.6, 9.4]) / 10
 LOWEST, HIGHEST = 4.7, 15.6  # bins at which the latent expression saturates
-BASELINE, GC_EFFECT = -0.11, 4.7  # logit units at half GC; logit units per unit of GC fraction
+BASELINE, GC_EFFECT = -0.11, 4.7  # logit units at 50 % GC; logit units per unit of GC fraction
 CORE, CORE_EFFECT = slice(-48, -13), 3.0  # the last variable bases; logit units per unit of A minus T share
-MISMATCH_AFFINITY, HELIX = 0.07, 10.5  # of a site with one wrong base (consensus: 1); base pairs per turn of B-DNA
+MISMATCH_AFFINITY = 0.07  # of a site with one mismatch (consensus: 1)
+HELIX = 10.5  # base pairs per turn of B-DNA
 BASE_BITS = dict(zip("ACMGRSVTWYHKDBN", range(1, 16), strict=True))  # one bit for each of A, C, G, T
 COMPLEMENT = str.maketrans("ACGTRYKMBDHV", "TGCAYRMKVHDB")
 
@@ -43,7 +45,7 @@ class Motif(NamedTuple):
     name: str
     consensus: str
     effect: float
-    minus_strand: float  # weight of a minus-strand site; 0 for a palindrome, which is found once
+    minus_strand: float  # weight of a site on the minus strand; 0 for a palindrome, so that it counts once
     distance: float
     spread: float
     helical: float  # depth of the modulation by helical phase, 0 to 1
@@ -75,12 +77,12 @@ PAIRS = (("Msn2/4 (STRE)", "Pho4/Cbf1", 2.0, 8, 40), ("Rsc3", "TATA box", 2.0, 1
 
 def _site_affinities(bases: np.ndarray, consensus: str) -> np.ndarray:
     """Return the affinity (1 = consensus) at each start: uint8 bits (width, rows) to float32 (starts, rows)."""
-    wanted = [(i, np.uint8(BASE_BITS[letter])) for i, letter in enumerate(consensus) if letter != "N"]
+    letters = [(i, np.uint8(BASE_BITS[letter])) for i, letter in enumerate(consensus) if letter != "N"]
     n_starts = len(bases) - len(consensus) + 1
     matches = np.zeros((n_starts, bases.shape[1]), dtype=np.uint8)
-    for i, bits in wanted:
+    for i, bits in letters:
         matches += (bases[i : i + n_starts] & bits) != 0
-    affinity_of_matches = np.zeros(len(wanted) + 1, dtype=np.float32)
+    affinity_of_matches = np.zeros(len(letters) + 1, dtype=np.float32)
     affinity_of_matches[-2:] = MISMATCH_AFFINITY, 1.0
     return affinity_of_matches[matches]
 
@@ -92,14 +94,14 @@ def _latent(bases: np.ndarray) -> np.ndarray:
     total = BASELINE + GC_EFFECT * (gc - 0.5) + CORE_EFFECT * skew
     affinities = {}
     for motif in MOTIFS:
-        found = _site_affinities(bases, motif.consensus)
+        affinity = _site_affinities(bases, motif.consensus)
         if motif.minus_strand:
-            found += motif.minus_strand * _site_affinities(bases, motif.consensus.translate(COMPLEMENT)[::-1])
-        offset = np.arange(len(found))[::-1] - motif.distance  # a site at the last start ends at the 3' end
+            affinity += motif.minus_strand * _site_affinities(bases, motif.consensus.translate(COMPLEMENT)[::-1])
+        offset = np.arange(len(affinity))[::-1] - motif.distance  # a site at the last start ends at the 3' end
         helical = 1 + motif.helical * (np.cos(2 * np.pi * offset / HELIX) - 1) / 2
-        bound = (np.exp(-0.5 * (offset / motif.spread) ** 2) * helical).astype(np.float32) @ found
-        total += motif.effect * 1.5 * bound / (0.5 + bound)  # a second site adds less than the first
-        affinities[motif.name] = found
+        bound = (np.exp(-0.5 * (offset / motif.spread) ** 2) * helical).astype(np.float32) @ affinity
+        total += motif.effect * 1.5 * bound / (0.5 + bound)  # each further site adds less than the one before
+        affinities[motif.name] = affinity
     for upstream, downstream, effect, shortest, longest in PAIRS:
         for distance in range(shortest, longest + 1):
             second = affinities[downstream][distance:]
@@ -112,7 +114,7 @@ def latent_expression(sequences: Sequence[str]) -> np.ndarray:
     """Return what the assay would measure without noise.
 
     Args:
-        sequences: DNA of any case and length; a letter other than A, C, G, T belongs to no site.
+        sequences: DNA in either case, of any length; a letter other than A, C, G or T never matches a site.
 
     Returns:
         Float64 array (len(sequences),), in bins (0 to 17).
@@ -151,7 +153,7 @@ def _random_promoters(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]
     rare = rng.random(PROMOTER_CHUNK) < 1 - sum(LENGTH_SHARES)
     common = rng.choice(LENGTHS, PROMOTER_CHUNK, p=np.array(LENGTH_SHARES) / sum(LENGTH_SHARES))
     starts = MAX_LENGTH - np.where(rare, rng.choice(RARE_LENGTHS, PROMOTER_CHUNK), common)
-    # Composition varies more between real molecules than independent draws of bases would.
+    # Base composition varies more between real molecules than independent draws of bases would make it.
     gc = np.clip(rng.normal(0.478, 0.06, PROMOTER_CHUNK), 0.1, 0.9).astype(np.float32)
     draws = rng.random((MAX_LENGTH, PROMOTER_CHUNK), dtype=np.float32)
     bases = np.ones((MAX_LENGTH, PROMOTER_CHUNK), dtype=np.uint8)
@@ -165,7 +167,7 @@ def _random_promoters(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]
 
 
 def _hide_unread_bases(bases: np.ndarray, rng: np.random.Generator) -> None:
-    """Turn bits into N (0) where no read reaches: in 0.4 % of the rows, near the 3' end, with a few gaps."""
+    """Set bits to N (0) where sequencing reads end early: in 0.4 % of the rows, near the 3' end, with a few gaps."""
     for row in np.flatnonzero(rng.random(PROMOTER_CHUNK) < 0.004):
         length = int(rng.integers(12, 25))
         first = MAX_LENGTH - len(FLANK_3) - int(rng.integers(length, 27))
@@ -177,7 +179,7 @@ def simulate_promoters(
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Yield random promoters and their labels in chunks.
 
-    The number of reads changes the labels only, so a test set needs another seed than its training set.
+    The number of reads changes only the labels, so a test set needs a different seed from its training set.
 
     Args:
         n_rows: Number of promoters.
@@ -192,7 +194,7 @@ def simulate_promoters(
         rng = np.random.default_rng([seed, 0, first])
         bases, starts = _random_promoters(rng)
         labels = measure(_latent(bases), np.random.default_rng([seed, 1, first]), mean_reads)
-        _hide_unread_bases(bases, rng)  # after the measurement: an unread base still works
+        _hide_unread_bases(bases, rng)  # after the measurement: a base that was not sequenced still acts
         text = letters[bases.T[np.arange(MAX_LENGTH) >= starts[:, None]]].tobytes().decode()
         ends = np.cumsum(MAX_LENGTH - starts)[: n_rows - first].tolist()
         yield [text[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)], labels[: len(ends)]
@@ -209,16 +211,16 @@ def _background(rng: np.random.Generator, length: int) -> np.ndarray:
 
 
 def _decorate(fragment: list[str], families: Sequence[list[str]], rng: np.random.Generator) -> str:
-    """Return a fragment with a diverged repeat copy (every second), poly-dA:dT tracts and clustered binding sites."""
+    """Add poly-dA:dT tracts, clustered binding sites and, in half of the fragments, a diverged copy of a repeat."""
     length = len(fragment)
-    # DNA, share of it on the plus strand, start.
+    # DNA, probability of the plus strand, start.
     elements = [("A" * rng.integers(8, 22), 0.5, rng.integers(length)) for _ in range(rng.poisson(length / 1000))]
     if rng.random() < 0.5:
         copy = np.array(families[rng.integers(len(families))])
         changed = rng.random(len(copy)) < rng.uniform(0.03, 0.2)
         copy[changed] = rng.choice(list("ACGT"), changed.sum())
         elements.append(("".join(copy), 0.5, rng.integers(length)))
-    for _ in range(1 + rng.poisson(3)):  # sites crowd 50 to 250 bp before the gene
+    for _ in range(1 + rng.poisson(3)):  # sites cluster 50 to 250 bp upstream of the gene
         motif = MOTIFS[rng.integers(len(MOTIFS))]
         site = "".join(rng.choice([b for b in "ACGT" if BASE_BITS[b] & BASE_BITS[i]]) for i in motif.consensus)
         elements.append((site, 1 / (1 + motif.minus_strand), length - rng.normal(150, 50)))
@@ -229,7 +231,7 @@ def _decorate(fragment: list[str], families: Sequence[list[str]], rng: np.random
 
 
 def simulate_upstream(n_rows: int, seed: int = 0) -> Iterator[list[str]]:
-    """Yield native-like upstream DNA (200 to 800 bp, the gene to the right) as lists of str in chunks.
+    """Yield native-like upstream DNA (200 to 800 bp, 5' to 3', the gene downstream) as lists of str in chunks.
 
     Args:
         n_rows: Number of fragments.
@@ -245,15 +247,17 @@ def simulate_upstream(n_rows: int, seed: int = 0) -> Iterator[list[str]]:
 
 @contextmanager
 def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """Open a temporary neighbour of path for writing; it takes the name only when the block ends without an error."""
+    """Open a temporary file next to path for writing; it is renamed to path only if the block ends without an error."""
     if path.is_dir() or not path.parent.is_dir():
-        raise ValueError(f"{path} is a folder or lies in none: give --output_file as a file in an existing folder")
+        raise ValueError(
+            f"{path} is a folder, or its folder does not exist: give --output_file as a file in an existing folder"
+        )
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists ({path.stat().st_size} bytes): give another --output_file or add --overwrite")
-    packed = path.suffix == ".gz"  # the gzip header gets no name and no time: the same rows give the same bytes
+    compressed = path.suffix == ".gz"  # the gzip header gets no name and no time: the same rows give the same bytes
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open(partial, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) if packed else raw as file:
+        with open(partial, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) if compressed else raw as file:
             yield file
         os.replace(partial, path)
     finally:
@@ -270,23 +274,30 @@ def _text_chunks(args: argparse.Namespace) -> Iterator[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, int | str]:
-    """Write the file that the command line asks for and return its path and number of rows."""
-    parser = argparse.ArgumentParser(description="Write practice data that behaves like a promoter reporter assay.")
+    """Write the simulated file; return its path and number of rows."""
+    parser = argparse.ArgumentParser(description="Simulate practice data that behaves like a promoter reporter assay.")
     parser.error = lambda message: parser.exit(2, f"error: {message}\n")
     add = parser.add_argument
     add("--rows", type=int, required=True, help="number of sequences")
-    add("--output_file", type=Path, required=True, help="file to write; compressed when its name ends in .gz")
-    add("--kind", choices=["promoters", "upstream"], default="promoters", help="labelled, or fragments, one a line")
-    add("--seed", type=int, default=0, help="same seed, same file; a test set needs another seed (default 0)")
-    reads = f"mean reads a promoter, 1 to {MAX_MEAN_READS:g} (default %(default)s; 100: nearly clean)"
+    add("--output_file", type=Path, required=True, help="file to write; gzip-compressed if the name ends in .gz")
+    add(
+        "--kind",
+        choices=["promoters", "upstream"],
+        default="promoters",
+        help="labelled promoters, or unlabelled upstream DNA, one fragment per line",
+    )
+    add("--seed", type=int, default=0, help="same seed, same file; a test set needs a different seed (default 0)")
+    reads = f"mean reads per promoter, 1 to {MAX_MEAN_READS:g} (default %(default)s; 100: almost no noise)"
     add("--mean_reads", type=float, default=DEFAULT_MEAN_READS, help=reads)
-    add("--header", action="store_true", help="begin with the column names; expression is the mean bin, 0 to 17")
+    add("--header", action="store_true", help="start with the column names; expression is the mean bin, 0 to 17")
     add("--overwrite", action="store_true", help="replace an existing output file")
     args = parser.parse_args(argv)
     try:
         if args.rows < 1 or args.seed < 0 or not 1 <= args.mean_reads <= MAX_MEAN_READS:
-            found = f"--rows {args.rows} --seed {args.seed} --mean_reads {args.mean_reads:g}"
-            raise ValueError(f"{found}: rows are at least 1, seeds at least 0, reads from 1 to {MAX_MEAN_READS:g}")
+            given = f"--rows {args.rows} --seed {args.seed} --mean_reads {args.mean_reads:g}"
+            raise ValueError(
+                f"{given}: rows must be at least 1, the seed at least 0, mean reads 1 to {MAX_MEAN_READS:g}"
+            )
         if args.kind == "upstream" and (args.header or args.mean_reads != DEFAULT_MEAN_READS):
             raise ValueError("--kind upstream has no columns and no labels: leave out --header and --mean_reads")
         with _new_file(args.output_file, args.overwrite) as file:

@@ -209,8 +209,8 @@ def test_existing_file_is_refused(simulator: ModuleType, tmp_path: Path, capsys:
     [
         (["--rows", "0"], "--rows 0"),
         (["--rows", "5", "--seed", "-1"], "--seed -1"),
-        (["--rows", "5", "--mean_reads", "0.5"], "reads from 1 to 1000"),
-        (["--rows", "5", "--mean_reads", "nan"], "reads from 1 to 1000"),
+        (["--rows", "5", "--mean_reads", "0.5"], "--mean_reads 0.5"),
+        (["--rows", "5", "--mean_reads", "nan"], "--mean_reads nan"),
         (["--rows", "5", "--kind", "upstream", "--header"], "leave out --header"),
         (["--rows", "5", "--kind", "upstream", "--mean_reads", "9"], "leave out --header and --mean_reads"),
     ],
