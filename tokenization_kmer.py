@@ -127,14 +127,14 @@ class KmerTokenizer(PreTrainedTokenizer):
         if first:
             ids[:, 0] = CLS
             ids[np.arange(len(ids)) if is_ragged else slice(None), n_kmers + 1] = SEP
-        n_rows = max(1, BLOCK_BASES // max(1, longest))
+        n_rows, padding = max(1, BLOCK_BASES // max(1, longest)), self.alphabet[0]
         for start in range(0, len(sequences), n_rows):
             rows = slice(start, start + n_rows)
             block = sequences[rows]
             if is_ragged:
-                # Padded with any letter: no k-mer that overlaps the padding is used.
-                block = [sequence.ljust(longest, self.alphabet[0]) for sequence in block]
-            codes = self._letter_codes("".join(block) + self.alphabet[0] * (self.k - 1))
+                # Any letter will do: no k-mer that overlaps the padding is used.
+                block = [sequence.ljust(longest, padding) for sequence in block]
+            codes = self._letter_codes("".join(block) + padding * (self.k - 1))
             has_unknown = codes.max(initial=0) >= len(self.alphabet)
             # Stripping all sequences beforehand would cost a third of the speed, for whitespace that is rarely there.
             if has_unknown and any(sequence != sequence.strip(WHITESPACE) for sequence in sequences[rows]):

@@ -16,6 +16,15 @@ LOADING_ERRORS = (
 )
 
 
+def counted(n: int, noun: str) -> str:
+    """Returns a number and its noun for a message.
+
+    >>> counted(1, "column"), counted(3, "column")
+    ('1 column', '3 columns')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def one_line(error: BaseException, longest: int = 300) -> str:
     """Returns the beginning of an error's message as one line, or the name of its class if it has no message."""
     return " ".join(str(error).split())[:longest] or type(error).__name__

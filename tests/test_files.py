@@ -1,13 +1,158 @@
-"""Checksums of files: right at any time, remembered only where nothing can have changed."""
+"""Files are written whole or not at all; checksums are right at any time, remembered where nothing can have changed."""
 
+import doctest
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kmerbert import files as checksums
-from kmerbert.files import file_checksum
+from kmerbert import files
+from kmerbert.files import check_folder, file_checksum, split_endings, whole_file, write_text
+from tests.support.messages import fails
+
+# --- writing
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    with whole_file(path) as partial:
+        partial.write_text("new")
+        assert partial.parent == tmp_path
+        assert not path.exists()
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_an_error_leaves_nothing_behind(error: type[BaseException], is_begun: bool, tmp_path: Path) -> None:
+    with pytest.raises(error), whole_file(tmp_path / "a.tsv") as partial:
+        if is_begun:
+            partial.write_text("half")
+        raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_leaves_an_existing_file_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("old")
+    before = path.stat()
+    with pytest.raises(ValueError, match="stop"), whole_file(path) as partial:
+        partial.write_text("half")
+        raise ValueError("stop")
+    assert path.read_text() == "old"
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("old")
+    with pytest.raises(FileNotFoundError), whole_file(path):
+        pass
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("is_relative", [True, False])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_symbolic_link_stays_and_its_target_is_replaced(is_relative: bool, exists: bool, tmp_path: Path) -> None:
+    target, link = tmp_path / "data" / "real.tsv", tmp_path / "link.tsv"
+    target.parent.mkdir()
+    if exists:
+        target.write_text("old")
+    link.symlink_to(Path("data/real.tsv") if is_relative else target)
+    with whole_file(link) as partial:
+        partial.write_text("new")
+        assert partial.parent == target.parent  # a rename cannot cross file systems
+    assert link.is_symlink()
+    assert not target.is_symlink()
+    assert target.read_text() == link.read_text() == "new"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["data", "link.tsv", "real.tsv"]
+
+
+def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    with whole_file(path) as first, whole_file(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # the outer block ends last
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_folder_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), whole_file(tmp_path / "absent" / "a.tsv") as partial:
+        partial.write_text("new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_is_utf_8(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "\u03b1 \N{MINUS SIGN}1\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"\xce\xb1 \xe2\x88\x921\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+# --- names and folders
+
+
+@pytest.mark.parametrize(
+    ("name", "endings"),
+    [
+        ("a.tsv", (".tsv", None)),
+        ("a.TSV.GZ", (".tsv", "gzip")),
+        ("a.csv.zst", (".csv", "zstd")),
+        ("a.jsonl.bz2", (".jsonl", "bz2")),
+        ("a.gz", ("", "gzip")),
+        ("a.b.c", (".c", None)),
+        ("a.gz.tsv", (".tsv", None)),
+        ("a.gz.gz", (".gz", "gzip")),
+        ("a", ("", None)),
+        (".tsv", ("", None)),
+        ("a.d/b", ("", None)),
+        ("a.d/b.fa", (".fa", None)),
+    ],
+)
+def test_endings(name: str, endings: tuple[str, str | None]) -> None:
+    assert split_endings(Path(name)) == endings
+
+
+def test_a_folder_is_checked_but_not_made(tmp_path: Path) -> None:
+    check_folder(tmp_path, "`output_dir`")
+    check_folder(tmp_path / "a" / "b", "`output_dir`")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", [".", "b", "b/c"])
+def test_a_folder_that_is_a_file(below: str, tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("old")
+    folder = tmp_path / "a.tsv" / below
+    with fails(f"`output_dir` {folder} ", f"{tmp_path}/a.tsv:", "Not a directory"):
+        check_folder(folder, f"`output_dir` {folder}")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tsv"]
+    assert (tmp_path / "a.tsv").read_text() == "old"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    try:
+        with fails("`output_dir`", f"{tmp_path}:", "Permission denied"):
+            check_folder(tmp_path / "a", "`output_dir`")
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(**_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "TemporaryFile", no_space)
+    with fails("`output_dir`", f"{tmp_path}:", "No space left"):
+        check_folder(tmp_path / "a", "`output_dir`")
+
+
+# --- checksums
 
 # sha256 of "abc", FIPS 180-2, appendix B.1.
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -24,7 +169,7 @@ def abc(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where checksums are remembered; files count as settled at once."""
-    monkeypatch.setattr(checksums, "SETTLED_SECONDS", -60.0)
+    monkeypatch.setattr(files, "SETTLED_SECONDS", -60.0)
     return tmp_path / "known" / "checksums"
 
 
@@ -80,10 +225,10 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(
 ) -> None:
     real = hashlib.file_digest
 
-    def digest(file, name: str) -> object:
-        found = real(file, name)
+    def digest(file: Any, name: str) -> Any:
+        checksum = real(file, name)
         change(abc, "abd")
-        return found
+        return checksum
 
     monkeypatch.setattr(hashlib, "file_digest", digest)
     assert file_checksum(abc, folder) == ABC
@@ -108,3 +253,9 @@ def test_a_folder_that_cannot_be_written_is_no_error(abc: Path, folder: Path) ->
 def test_a_file_that_is_not_there(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent.tsv"):
         file_checksum(tmp_path / "absent.tsv", folder)
+
+
+def test_examples_in_docstrings() -> None:
+    result = doctest.testmod(files)
+    assert result.attempted
+    assert not result.failed

@@ -4,12 +4,12 @@ Runs each contender by its own command, all on the rows `train` of `--split_colu
 rows `validation` and for `--test_file`: Pearson's r and Spearman's rho, mean and standard deviation (divisor: seeds less
 one) over the seeds, and of the mean of the seeds' predictions. Contenders:
 
-- ridge regression on k-mer counts (`kmer_ridge.py`) and a convolutional network of LegNet's design (`legnet.py`);
-- the BERTs of the two challenge systems, at the reduced size of recipes/README.md and without their pretraining;
+- `ridge`, regression on k-mer counts, and `legnet`, a convolutional network of LegNet's design (both in baselines/);
+- `davuluri` and `sysu`, the BERTs of the two challenge systems, narrower and without their pretraining;
 - `best`, the recipe of recipes/best, and `pretrained`, the same from a `--pretrained_model`;
-- `best` with one thing changed, a row for each: what it is made of, and what was tried.
+- `best` with one thing changed, a line for each: what it is made of, and what was tried.
 
-A run whose predictions are in `--output_dir` already is scored and not repeated, so that the program goes on where it was
+A run whose predictions are in `--output_dir` already is scored and not repeated, so that the program continues where it was
 stopped and seeds can be added.
 
     python -m benchmarks.accuracy.contenders --train_file native.tsv --split_column split --test_file test.tsv --output_dir runs/accuracy
@@ -19,7 +19,6 @@ stopped and seeds can be added.
 
 import argparse
 import os
-import platform
 import re
 import shlex
 import subprocess
@@ -34,27 +33,25 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
-ROOT = Path(__file__).resolve().parents[2]
+from benchmarks.measuring import ROOT, processor_name, words
+
 FILES = {"validation": "validation_predictions.tsv", "test": "test_predictions.tsv"}
 ROWS = "--train_file {train} --split_column {split} --test_file {test}"
-RIDGE = (
-    "-m baselines.kmer_ridge --train_file {train} --split_column {split} --output_file {out}/validation_predictions.tsv"
-)
+RIDGE = "-m baselines.kmer_ridge --train_file {train} --split_column {split} --output_file {out}/"
 REGRESSION = (
     f"run_finetune_regression.py {ROWS} --seed {{seed}} --output_dir {{out}} --overwrite_output_dir --config recipes/"
 )
 BEST = f"{REGRESSION}best/finetune_regression.yaml"
-# The BERTs of the challenge systems, from scratch and as narrow as recipes/README.md has them.
-BERT = "--config_overrides hidden_size=128,num_hidden_layers={},num_attention_heads={},intermediate_size={}"
-SIX_MERS = "davuluri/finetune_regression_as_reported.yaml --model_name_or_path= --num_train_epochs 3 " + BERT.format(
-    4, 4, 256
+# The BERTs of the challenge systems, narrower and from scratch.
+SHORT = "--per_device_train_batch_size 64 --learning_rate 5e-4 --bf16"
+SIX_MERS = (
+    "davuluri/finetune_regression_as_reported.yaml --model_name_or_path= --num_train_epochs 3 --config_overrides "
+    f"hidden_size=128,num_hidden_layers=4,num_attention_heads=4,intermediate_size=256 {SHORT}"
 )
 THREE_MERS = (
-    "sysu/finetune_regression.yaml --validation_rows none --test_rows none --num_train_epochs 3 "
-    + BERT.format(3, 8, 512)
+    "sysu/finetune_regression.yaml --validation_rows none --test_rows none --num_train_epochs 3 --config_overrides "
+    f"hidden_size=128,num_hidden_layers=3,num_attention_heads=8,intermediate_size=512 {SHORT}"
 )
-SHORT = " --per_device_train_batch_size 64 --learning_rate 5e-4 --bf16"
-BATCH_64 = "--per_device_train_batch_size 64 --learning_rate 7.5e-4"
 
 
 class Contender(NamedTuple):
@@ -68,14 +65,14 @@ class Contender(NamedTuple):
 CONTENDERS = {
     "ridge": Contender(
         "ridge, 1- to 6-mer counts",
-        (RIDGE, RIDGE.replace("validation_p", "test_p") + " --test_file {test}"),
+        (f"{RIDGE}validation_predictions.tsv", f"{RIDGE}test_predictions.tsv --test_file {{test}}"),
         has_seeds=False,
     ),
     "legnet": Contender(
         "LegNet-like, one strand", (f"-m baselines.legnet {ROWS} --seed {{seed}} --bf16 --output_dir {{out}}",)
     ),
-    "davuluri": Contender("BERT, 6-mers, from scratch", (REGRESSION + SIX_MERS + SHORT,)),
-    "sysu": Contender("BERT, 3-mers in 3 frames, from scratch", (REGRESSION + THREE_MERS + SHORT,)),
+    "davuluri": Contender("BERT, 6-mers, from scratch", (REGRESSION + SIX_MERS,)),
+    "sysu": Contender("BERT, 3-mers in 3 frames, from scratch", (REGRESSION + THREE_MERS,)),
     "best": Contender("recipes/best", (BEST,)),
     "pretrained": Contender("recipes/best, pretrained", (f"{BEST} --model_name_or_path {{pretrained}}",)),
     "one_strand": Contender("one strand, forward", (f"{BEST} --config_overrides both_strands=false",)),
@@ -86,21 +83,23 @@ CONTENDERS = {
     "3mers": Contender("3-mers instead of 6-mers", (f"{BEST} --k 3",)),
     "smooth_l1": Contender("smooth L1 instead of squared error", (f"{BEST} --loss smooth_l1",)),
     "decay": Contender("weight decay 0.01 instead of 0.3", (f"{BEST} --weight_decay 0.01",)),
-    "batch64": Contender("batches of 64, a quarter of the rate", (f"{BEST} {BATCH_64}",)),
+    "batch64": Contender(
+        "batches of 64, a quarter of the rate", (f"{BEST} --per_device_train_batch_size 64 --learning_rate 7.5e-4",)
+    ),
 }
 
 
 def run_contender(
-    name: str, seed: int, places: dict[str, str], folder: Path, threads: int, flags: Sequence[str]
+    name: str, seed: int, values: dict[str, str], folder: Path, threads: int, flags: Sequence[str]
 ) -> None:
-    """Runs the commands of a contender for a seed, and notes them and their seconds; what they print goes into a log beside.
+    """Runs the commands of a contender for a seed, and records them and their seconds; their output goes into a log.
 
     Raises:
-        ValueError: a command failed, or the folder has a run of other commands.
+        ValueError: A command failed, or the folder contains a run of other commands.
     """
     out = folder / name / f"seed{seed}"
     commands = [
-        [word.format(**places, out=out, seed=seed) for word in command.split()] + list(flags) * command.startswith(BEST)
+        words(command, **values, out=out, seed=seed) + list(flags) * command.startswith(BEST)
         for command in CONTENDERS[name].commands
     ]
     record = "".join(f"{shlex.join(command)}\n" for command in commands)
@@ -157,17 +156,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split_column", default="split", help="Its column of train or validation (default: split).")
     parser.add_argument("--test_file", required=True, help="Rows to report on; they choose nothing.")
     parser.add_argument("--pretrained_model", help="Folder of recipes/best/pretrain_mlm.yaml, for `pretrained`.")
-    parser.add_argument(
-        "--contenders", default="ridge,legnet,best", help=f"Of {', '.join(CONTENDERS)}; comma-separated."
-    )
-    parser.add_argument(
-        "--best_flags",
-        default="",
-        help="More flags of every recipes/best; for few rows --best_flags='--num_train_epochs 4'.",
-    )
+    names = ", ".join(CONTENDERS)
+    parser.add_argument("--contenders", default="ridge,legnet,best", help=f"Some of {names}; comma-separated.")
+    parser.add_argument("--best_flags", default="", help="More flags of recipes/best, such as '--num_train_epochs 4'.")
     parser.add_argument("--seeds", default="0,1,2", help="Seeds, comma-separated (default: 0,1,2).")
     parser.add_argument("--jobs", type=int, default=1, help="Runs at a time, which share the cores (default: 1).")
-    parser.add_argument("--output_dir", required=True, help="Folder for all runs; what it holds is not run again.")
+    parser.add_argument("--output_dir", required=True, help="Folder for all runs; finished ones are not repeated.")
     args = parser.parse_args(argv)
     if not re.fullmatch(r"\d+(,\d+)*", args.seeds) or args.jobs < 1:
         parser.error(
@@ -180,15 +174,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             parser.error(f"--contenders {name}: allowed are {', '.join(CONTENDERS)}")
     if "pretrained" in names and not args.pretrained_model:
         parser.error("--contenders pretrained needs --pretrained_model, what recipes/best/pretrain_mlm.yaml made")
-    places = {"train": args.train_file, "test": args.test_file, "pretrained": args.pretrained_model}
-    places = {name: str(Path(path).resolve()) for name, path in places.items() if path} | {"split": args.split_column}
-    used = {name: seeds if CONTENDERS[name].has_seeds else seeds[:1] for name in names}
+    paths = {"train": args.train_file, "test": args.test_file, "pretrained": args.pretrained_model}
+    values = {name: str(Path(path).resolve()) for name, path in paths.items() if path} | {"split": args.split_column}
+    seeds_of = {name: seeds if CONTENDERS[name].has_seeds else seeds[:1] for name in names}
     threads = max((os.cpu_count() or 1) // args.jobs, 1)
     with ThreadPoolExecutor(args.jobs) as pool:
         runs = [
-            pool.submit(run_contender, name, seed, places, folder.resolve(), threads, shlex.split(args.best_flags))
+            pool.submit(run_contender, name, seed, values, folder.resolve(), threads, shlex.split(args.best_flags))
             for name in names
-            for seed in used[name]
+            for seed in seeds_of[name]
         ]
         try:
             for run in runs:
@@ -196,9 +190,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         except ValueError as error:
             pool.shutdown(cancel_futures=True)
             parser.error(str(error))
-    print(f"\n{platform.processor() or platform.machine()}, {threads} thread(s) a run, {args.jobs} run(s) at a time\n")
+    print(f"\n{processor_name()}, {threads} thread(s) a run, {args.jobs} run(s) at a time\n")
     print("| contender | seeds | validation r | rho | test r | rho | minutes a seed |\n|---|---|---|---|---|---|---|")
-    print("\n".join(line for name in names for line in describe(name, folder, used[name])))
+    print("\n".join(line for name in names for line in describe(name, folder, seeds_of[name])))
 
 
 if __name__ == "__main__":

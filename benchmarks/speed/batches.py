@@ -1,4 +1,4 @@
-"""Speed of batches on their way to the model, one process and one thread, beside the way of the Hugging Face examples.
+"""Speed of batches on their way to the model, one process and one thread, against the way of the Hugging Face examples.
 
     python -m benchmarks.speed.batches --rows 100000 --batch_sizes 64 256 1024
 
@@ -6,49 +6,41 @@ Goes through the DataLoader that `Trainer` builds, and `Trainer`'s own preparati
 random sampling, fetching, collating, and masking for masked language models. The peer is a `datasets.Dataset` whose rows
 are lists of ids, with `default_data_collator` or `DataCollatorForLanguageModeling`; it does `--peer_rows` rows. The limit
 is a gather of the stored rows in random order into an int64 tensor of a batch, with nothing around it. Figures are
-sequences per second of processor time, best of several passes; nothing is downloaded.
+sequences per second of CPU time, best of several passes.
 """
 
 import argparse
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# Before libraries are imported, because they read these only once.
-os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch are imported
 
 import datasets
 import numpy as np
 import torch
-import transformers
 from transformers import DataCollatorForLanguageModeling, Trainer, default_data_collator
 
-from kmerbert.cli.flags import RegressionDataArguments
+from benchmarks.measuring import best_seconds, processor_name, versions, write_table
+from benchmarks.training import load_rows
 from kmerbert.tokens.batches import TokenDataset, collate
 from kmerbert.tokens.masking import BaseMasking, DnabertMasking
+from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.splits import load_splits
 from tokenization_kmer import KmerTokenizer
 
-LIMIT, N_PASSES = "limit: gather into int64", 3
+LIMIT = "limit: gather into int64"
 
 
-def load_rows(folder: Path, n_rows: int, length: int, seed: int, tokenizer: KmerTokenizer) -> TokenDataset:
-    """Random DNA with random values, by way of a file as for training; standard normal targets."""
-    generator = np.random.default_rng(seed)
-    letters = np.frombuffer(b"ACGT", np.uint8)[generator.integers(0, 4, (n_rows, length))]
-    values = generator.normal(size=n_rows)
-    lines = (f"{row.tobytes().decode()}\t{value:.4f}\n" for row, value in zip(letters, values, strict=True))
-    (folder / "rows.txt").write_text("".join(lines), encoding="utf-8")
-    arguments = RegressionDataArguments(
-        train_file=str(folder / "rows.txt"), token_cache_dir=str(folder / "tokens"), validation_split_percentage=0
-    )
-    rows = load_splits(arguments, tokenizer, None, arguments.label_columns)["train"]
-    return rows.with_targets(rows.labels)
+def random_rows(folder: Path, n_rows: int, length: int, seed: int, tokenizer: KmerTokenizer) -> TokenDataset:
+    """Random DNA with standardised random values, read from a file as for training."""
+    write_table(folder / "rows.tsv", n_rows, length, seed)
+    flags = {"train_file": str(folder / "rows.tsv"), "validation_split_percentage": 0, "duplicates": "keep"}
+    rows = load_rows(folder, tokenizer, **flags)["train"]
+    return rows.with_targets(TargetScaler.fit(rows.label_blocks(), ["expression"]))
 
 
 def as_lists(rows: TokenDataset, n_rows: int) -> datasets.Dataset:
@@ -85,21 +77,17 @@ def gather(ids: np.ndarray, batch_size: int, seed: int) -> Callable[[], int]:
     tensor = np.empty((batch_size, ids.shape[1]), np.int64)
 
     def copy() -> int:
-        for own in batches:
-            tensor[: len(own)] = ids[own]
+        for rows in batches:
+            tensor[: len(rows)] = ids[rows]
         return len(ids)
 
     return copy
 
 
 def rate(function: Callable[[], int]) -> float:
-    """Sequences per second of processor time, best of several calls."""
-    seconds = []
-    for _ in range(N_PASSES):
-        start = time.process_time()
-        n_sequences = function()
-        seconds.append(max(time.process_time() - start, 1e-9))
-    return n_sequences / min(seconds)
+    """Sequences per second of CPU time, best of several calls."""
+    seconds, n_sequences = best_seconds(function, clock=time.process_time)
+    return n_sequences / seconds
 
 
 def check(rows: TokenDataset, lists: datasets.Dataset) -> None:
@@ -113,7 +101,7 @@ def check(rows: TokenDataset, lists: datasets.Dataset) -> None:
 def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, dict[int, float]]:
     """Sequences per second, by way and batch size."""
     tokenizer = KmerTokenizer(arguments.k)
-    rows = load_rows(folder, arguments.rows, arguments.length, arguments.seed, tokenizer)
+    rows = random_rows(folder, arguments.rows, arguments.length, arguments.seed, tokenizer)
     lists = as_lists(rows, arguments.peer_rows)
     check(rows, lists)
     stored = rows.__getitems__(range(len(rows)))["input_ids"]
@@ -125,34 +113,24 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, dict[int, 
         "DNABERT's masking, ours": (rows, DnabertMasking(tokenizer)),
         "masked, datasets + DataCollatorForLanguageModeling": (unlabelled, DataCollatorForLanguageModeling(tokenizer)),
     }
-    found: dict[str, dict[int, float]] = {name: {} for name in [*ways, LIMIT]}
+    rates: dict[str, dict[int, float]] = {name: {} for name in [*ways, LIMIT]}
     for size in arguments.batch_sizes:
         for name, (data, collator) in ways.items():
             trainer = make_trainer(folder, data, collator, size)
-            found[name][size] = rate(lambda trainer=trainer: pass_over(trainer))
-        found[LIMIT][size] = rate(gather(stored, size, arguments.seed))
-    return found
+            rates[name][size] = rate(lambda trainer=trainer: pass_over(trainer))
+        rates[LIMIT][size] = rate(gather(stored, size, arguments.seed))
+    return rates
 
 
-def processor_name() -> str:
-    """Model name of the CPU, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def print_table(found: dict[str, dict[int, float]]) -> None:
+def print_table(rates: dict[str, dict[int, float]]) -> None:
     """Prints sequences per second, times the peer and share of the limit."""
-    regression, masked = (found[name] for name in found if "datasets" in name)
+    regression, masked = (rates[name] for name in rates if "datasets" in name)
     print(f"{'way':<52}{'batch':>7}{'sequences/s':>14}{'x peer':>10}{'1 / limit':>11}")
-    for name, rates in found.items():
-        for size, value in rates.items():
+    for name, by_size in rates.items():
+        for size, value in by_size.items():
             peer = (regression if name.startswith("regression") else masked)[size]
             times = "" if name == LIMIT else f"{value / peer:.1f}"
-            print(f"{name:<52}{size:>7}{value:>14,.0f}{times:>10}{found[LIMIT][size] / value:>11,.1f}")
+            print(f"{name:<52}{size:>7}{value:>14,.0f}{times:>10}{rates[LIMIT][size] / value:>11,.1f}")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, dict[int, float]]:
@@ -170,12 +148,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[int, float]]:
         parser.error("--rows, --peer_rows and --batch_sizes must be 1 or more, and --k 1 to 7, not above --length")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        found = measure(Path(folder), arguments)
-    versions = {"numpy": np.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
+        rates = measure(Path(folder), arguments)
     print(f"{arguments.rows} random sequences of {arguments.length} bases, {arguments.k}-mers, one process, one thread")
-    print(f"{processor_name()}; Python {platform.python_version()}; {', '.join(map(' '.join, versions.items()))}\n")
-    print_table(found)
-    return found
+    print(f"{processor_name()}; {versions('numpy', 'torch', 'transformers')}\n")
+    print_table(rates)
+    return rates
 
 
 if __name__ == "__main__":

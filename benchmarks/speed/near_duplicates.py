@@ -1,4 +1,4 @@
-"""Near-duplicate groups in random promoters: time, memory, what is found and what is joined by chance, beside a peer.
+"""Near-duplicate groups in random promoters: time, memory, what is found and what is joined by chance, against a peer.
 
     python -m benchmarks.speed.near_duplicates --rows 200000
     python -m benchmarks.speed.near_duplicates --peer_rows 0
@@ -11,22 +11,20 @@ substitutions a few are found all the same, because an inserted and a deleted ba
 more of them.
 
 The peer, on fewer rows, finds the same groups in plain Python: a dictionary from every 15-mer of the inserts to the
-rows that have it, and an edit distance for every pair that shares one. Nothing is downloaded; one process, one thread.
+rows that have it, and an edit distance for every pair that shares one. One process, one thread.
 """
 
 import argparse
 import os
-import resource
-import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-os.environ |= {"OMP_NUM_THREADS": "1"}  # before numpy is imported: it reads this only once
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy is imported
 
 import numpy as np
 
+from benchmarks.measuring import best_seconds, peak_memory, random_letters, to_strings
 from kmerbert.splitting.near_duplicates import near_duplicates
 
 LEFT, RIGHT = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
@@ -35,7 +33,7 @@ KINDS = [f"{n} substitutions" for n in range(11)] + ["1 inserted base", "1 delet
 
 
 class Library:
-    """A library that is made a batch at a time, so that its texts need no memory.
+    """A library that is made a batch at a time, so that its sequences need no memory.
 
     Attributes:
         n_originals: rows that are no copies; they come first.
@@ -55,15 +53,14 @@ class Library:
         """Letters, uint8 (n, 82), and lengths of the originals of one batch."""
         n_rows = min(CHUNK, self.n_originals - chunk * CHUNK)
         generator = np.random.default_rng([self.seed, chunk])
-        letters = np.frombuffer(b"ACGT", np.uint8)[generator.integers(0, 4, (n_rows, 82), np.uint8)]
+        letters = random_letters(n_rows, 82, generator)
         return letters, generator.choice([80, 81, 82], n_rows, p=[0.8, 0.15, 0.05])
 
     def batches(self) -> Iterator[list[str]]:
         """All rows, flanks included: the originals, then the copies, ordered by their originals."""
         n_chunks = -(-self.n_originals // CHUNK)
         for chunk in range(n_chunks):
-            letters, lengths = self._inserts(chunk)
-            yield [LEFT + row.tobytes().decode()[:n] + RIGHT for row, n in zip(letters, lengths, strict=True)]
+            yield [LEFT + insert + RIGHT for insert in to_strings(*self._inserts(chunk))]
         for chunk in range(n_chunks):
             first, last = np.searchsorted(self.original, [chunk * CHUNK, (chunk + 1) * CHUNK])
             yield self._copies(chunk, slice(first, last))
@@ -74,11 +71,11 @@ class Library:
         rows = []
         for original, kind in zip(self.original[some] - chunk * CHUNK, self.kind[some], strict=True):
             insert = bytearray(letters[original].tobytes()[: lengths[original]])
-            place = int(generator.integers(1, len(insert) - 1))
+            position = int(generator.integers(1, len(insert) - 1))
             if KINDS[kind] == "1 inserted base":
-                insert[place:place] = generator.choice(list(b"ACGT"), 1).astype(np.uint8).tobytes()
+                insert[position:position] = generator.choice(list(b"ACGT"), 1).astype(np.uint8).tobytes()
             elif KINDS[kind] == "1 deleted base":
-                del insert[place]
+                del insert[position]
             else:
                 for changed in generator.choice(len(insert), kind, replace=False):
                     others = bytes(set(b"ACGT") - {insert[changed]})
@@ -127,14 +124,11 @@ def joined_by_chance(groups: np.ndarray, library: Library) -> int:
 def compare(n_rows: int, copies: float, seed: int, identity: float) -> tuple[float, float]:
     """Rows per second of both ways on a small library, after checking that they give the same groups."""
     rows = [row for batch in Library(n_rows, copies, seed).batches() for row in batch]
-    start = time.perf_counter()
-    ours = near_duplicates([rows], identity)
-    middle = time.perf_counter()
-    peers = python_groups(rows, identity)
-    end = time.perf_counter()
+    our_seconds, ours = best_seconds(lambda: near_duplicates([rows], identity), 1)
+    peer_seconds, peers = best_seconds(lambda: python_groups(rows, identity), 1)
     if len(set(zip(ours.tolist(), peers, strict=True))) != len(set(peers)) or ours.max() + 1 != len(set(peers)):
         raise RuntimeError("the two ways give different groups")
-    return n_rows / (middle - start), n_rows / (end - middle)
+    return n_rows / our_seconds, n_rows / peer_seconds
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
@@ -151,18 +145,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     if args.rows < 100 or not 0 < args.copies < 1 or (args.peer_rows and args.peer_rows < 100):
         parser.error("--rows and --peer_rows must be at least 100, --copies between 0 and 1")
     library = Library(args.rows, args.copies, args.seed)
-    start = time.perf_counter()
-    for _ in library.batches():
-        pass
-    making = time.perf_counter() - start
-    groups = near_duplicates(library.batches(), args.identity)
-    seconds = time.perf_counter() - start - 2 * making
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    numbers = {"rows": args.rows, "seconds": seconds, "peak memory, GiB": peak, "groups": int(groups.max()) + 1}
+    making, _ = best_seconds(lambda: sum(map(len, library.batches())), 1)
+    seconds, groups = best_seconds(lambda: near_duplicates(library.batches(), args.identity), 1)
+    numbers = {"rows": args.rows, "seconds": seconds - making, "peak memory, GiB": peak_memory() / 2**30}
+    numbers["groups"] = int(groups.max()) + 1
     numbers["originals joined"] = joined_by_chance(groups, library)
-    found = groups[library.n_originals :] == groups[library.original]
+    is_found = groups[library.n_originals :] == groups[library.original]
     for code, kind in enumerate(KINDS):
-        numbers[f"found, {kind}"] = float(found[library.kind == code].mean())
+        numbers[f"found, {kind}"] = float(is_found[library.kind == code].mean())
     if args.peer_rows:
         rates = compare(args.peer_rows, args.copies, args.seed, args.identity)
         numbers |= dict(zip(("rows/s", "rows/s, plain Python"), rates, strict=True))

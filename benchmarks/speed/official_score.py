@@ -1,22 +1,20 @@
-"""Time to score a submission to the DREAM Challenge 2022, beside a loop that looks rows up in Python lists.
+"""Time to score a submission to the DREAM Challenge 2022, against a loop that looks rows up in Python lists.
 
     python -m benchmarks.speed.official_score --peer_percentage 100 --seed 0
 
 Makes a challenge of the true size in a temporary folder: 71,103 simulated promoters with simulated values, the eight
 subsets with as many rows, pairs and repeated rows as the real ones, 9,045 public rows, and a submission. Prints seconds
-for reading and for scoring (private leaderboard), of `kmerbert.challenge` and of a plain program that does what the
+for reading and for scoring (private leaderboard), of `kmerbert/scoring/dream.py` and of a plain program that does what the
 challenge's own notebook does: whole tables, and for each row and pair one search through the list of the public ones.
 With `--peer_percentage` below 100 the plain program searches for that share of the rows only; its time is scaled up.
-Nothing is downloaded; both run in one process, on the same files. Only the first checks what it reads: every value, and
-that every sequence of the submission is that of the test file.
+Both run in one process, on the same files. Only the first checks what it reads: every value, and that every sequence of the
+submission is that of the test file.
 """
 
 import argparse
 import json
-import platform
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import pearsonr, spearmanr
 
+from benchmarks.measuring import best_seconds, processor_name, random_letters, to_strings, versions
 from kmerbert.scoring.dream import (
     LISTED,
     PUBLIC_FOLDER,
@@ -47,43 +46,41 @@ PUBLIC_PAIRED = {"SNVs": 7_121, "motif_perturbation": 329, "motif_tiling": 264}
 
 
 def simulate(
-    subset: Subset, own: np.ndarray, others: np.ndarray, random: np.random.Generator
+    subset: Subset, public: np.ndarray, others: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, int]:
     """Chooses the rows of a subset, (n, 1 or 2), the public ones first, and says how many these are.
 
     Args:
         subset: Whose rows.
-        own: Rows that are public through this subset, each to be used.
+        public: Rows that are public through this subset, each to be used.
         others: Rows that are not public.
         random: Source of the choice.
     """
     n, _, n_public = SIZES[subset.name]
     if not subset.is_pairs:
-        return np.concatenate([own, random.choice(others, n - n_public, replace=False)])[:, None], n_public
+        return np.concatenate([public, random.choice(others, n - n_public, replace=False)])[:, None], n_public
     if subset.name != "SNVs":  # many variants of one reference
         private = random.choice(others, n - n_public, replace=False)
-        return np.stack([np.append(own[1:], private), np.full(n, own[0])], axis=1), n_public
+        return np.stack([np.append(public[1:], private), np.full(n, public[0])], axis=1), n_public
     # Each public row in one pair, then pairs at random, of public rows with others too: none twice, none with itself.
-    once = np.stack([own, np.roll(own, 1)], axis=1)[::2]
-    more = np.stack([random.choice(own, 3 * n_public), random.choice(own, 3 * n_public)], axis=1)
-    public = pd.DataFrame(np.concatenate([once, more])).drop_duplicates()[:n_public].to_numpy()
-    mixed = np.stack([random.choice(others, n), random.choice(np.append(others, own), n)], axis=1)
-    private = pd.DataFrame(mixed).drop_duplicates()[: n - n_public].to_numpy()
-    return np.concatenate([public, private]), n_public
+    once = np.stack([public, np.roll(public, 1)], axis=1)[::2]
+    more = np.stack([random.choice(public, 3 * n_public), random.choice(public, 3 * n_public)], axis=1)
+    public_pairs = pd.DataFrame(np.concatenate([once, more])).drop_duplicates()[:n_public].to_numpy()
+    mixed = np.stack([random.choice(others, n), random.choice(np.append(others, public), n)], axis=1)
+    private_pairs = pd.DataFrame(mixed).drop_duplicates()[: n - n_public].to_numpy()
+    return np.concatenate([public_pairs, private_pairs]), n_public
 
 
 def write_challenge(folder: Path, seed: int) -> Path:
     """Writes a whole challenge with simulated values into a folder, and a submission, whose path it returns."""
     random = np.random.default_rng(seed)
-    letters = np.frombuffer(b"ACGT", np.uint8)[random.integers(0, 4, (N_ROWS, 110))]
-    sequences = np.array([row.tobytes().decode() for row in letters], dtype=object)
+    sequences = np.array(to_strings(random_letters(N_ROWS, 110, random)), dtype=object)
     values = random.normal(0, 0.7, N_ROWS)
     for name in (PUBLIC_FOLDER, SUBSET_FOLDER):
         (folder / name).mkdir()
     pd.DataFrame({0: sequences, 1: values}).to_csv(folder / TEST_FILE, sep="\t", header=False, index=False)
-    own = {subset.name: PUBLIC_PAIRED.get(subset.name, SIZES[subset.name][2]) for subset in LISTED}
-    order = random.permutation(N_ROWS)
-    *public, others = np.split(order, np.cumsum(list(own.values())))
+    n_public_rows = [PUBLIC_PAIRED.get(subset.name, SIZES[subset.name][2]) for subset in LISTED]
+    *public, others = np.split(random.permutation(N_ROWS), np.cumsum(n_public_rows))
     ground = np.concatenate(public)
     (folder / PUBLIC_FOLDER / "ground.json").write_text(
         json.dumps(dict(zip(map(str, ground), values[ground], strict=True)))
@@ -142,16 +139,6 @@ def score_plainly(files: dict[str, Any], share: float) -> tuple[float, float]:
     return pearson_score, spearman_score
 
 
-def seconds(work: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
-    """Runs something and gives its result and the time of its fastest run."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        result = work()
-        times.append(time.perf_counter() - start)
-    return result, min(times)
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the program; returns the seconds that it prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -169,23 +156,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             challenge = read_challenge(folder)
             return challenge, read_submission(str(path), challenge)
 
-        (challenge, predicted), reading = seconds(read, 3)
-        found, scoring = seconds(lambda: challenge.score(predicted), 3)
-        files, plain_reading = seconds(lambda: read_plainly(folder, path), 3)
-        plain, plain_scoring = seconds(lambda: score_plainly(files, share))
+        reading, (challenge, predicted) = best_seconds(read)
+        scoring, metrics = best_seconds(lambda: challenge.score(predicted))
+        plain_reading, files = best_seconds(lambda: read_plainly(folder, path))
+        plain_scoring, plain = best_seconds(lambda: score_plainly(files, share), 1)
     plain_scoring /= share
     result = {"reading": reading, "scoring": scoring, "plain_reading": plain_reading, "plain_scoring": plain_scoring}
-    print(f"Python {platform.python_version()}, numpy {np.__version__}; seconds, best of 3, the loops run once")
+    print(f"{processor_name()}; {versions('numpy')}; seconds, best of 3, the loops run once")
     print(f"{'':<28}{'reading':>9}{'scoring':>9}{'together':>10}{'Pearson':>10}{'Spearman':>10}")
     note = "" if share == 1 else f" (from {args.peer_percentage:g} %)"
-    ours = (found["pearson_score"], found["spearman_score"])
+    ours = (metrics["pearson_score"], metrics["spearman_score"])
     for label, times, scores in (
         ("kmerbert", (reading, scoring), ours),
         (f"lists{note}", (plain_reading, plain_scoring), plain if share == 1 else ()),
     ):
-        print(
-            f"{label:<28}{times[0]:>9.2f}{times[1]:>9.2f}{sum(times):>10.2f}" + "".join(f"{x:>10.6f}" for x in scores)
-        )
+        columns = "".join(f"{score:>10.6f}" for score in scores)
+        print(f"{label:<28}{times[0]:>9.2f}{times[1]:>9.2f}{sum(times):>10.2f}{columns}")
     return result
 
 

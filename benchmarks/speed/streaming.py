@@ -1,4 +1,4 @@
-"""Training batches streamed from Parquet shards: sequences a second and memory, beside a streamed Hugging Face dataset.
+"""Training batches streamed from Parquet shards: sequences a second and memory, against a streamed Hugging Face dataset.
 
     python -m benchmarks.speed.streaming --folder runs/streaming
     python -m benchmarks.speed.streaming --folder runs/streaming --rows 50000 --peer_rows 5000
@@ -10,27 +10,21 @@ first fifth of them: its memory must not grow with the data. The peers are
 project's tokenizer; they stop after `--peer_rows` rows. The limit is pyarrow, which reads the same columns and does nothing
 with them. All must give the same rows, which is checked on a few first.
 
-Every stage is a process of its own, whose peak memory, libraries included, the operating system reports; its seconds
-count from behind the imports. CPU seconds, those of all its threads, are what to look at when other programs run.
+Every stage is a process of its own; its seconds begin after the imports, and its memory includes the libraries. CPU seconds,
+those of all its threads, are what to look at when other programs run.
 """
 
 import argparse
 import json
 import os
-import platform
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-# Before libraries are imported, because they read these only once.
-os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-ROOT = Path(__file__).resolve().parents[2]
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch are imported
 
 import datasets
 import numpy as np
@@ -39,7 +33,9 @@ import pyarrow.parquet
 import torch
 from transformers import default_data_collator
 
-from kmerbert.reading.rows import Rows
+from benchmarks.dictionary import DictionaryTokenizer
+from benchmarks.measuring import costs, processor_name, random_letters, run_apart, versions
+from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.shards import open_shards
 from kmerbert.tokens.batches import collate
 from kmerbert.tokens.stream import StreamedDataset
@@ -61,11 +57,11 @@ def write_shards(folder: Path, n_rows: int, n_shards: int, group_rows: int, seed
     """Writes random promoters; the names of the first fifth of the shards begin with `first`."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    for number, own in enumerate(np.array_split(np.arange(n_rows), n_shards)):
-        letters = np.frombuffer(b"ACGT", np.uint8)[generator.integers(0, 4, (len(own), BASES), np.uint8)]
-        offsets = np.arange(len(own) + 1, dtype=np.int32) * BASES
-        sequences = pa.StringArray.from_buffers(len(own), pa.py_buffer(offsets), pa.py_buffer(letters.tobytes()))
-        table = pa.table({"sequence": sequences, "expression": generator.normal(0, 1, len(own)).astype(np.float32)})
+    for number, rows in enumerate(np.array_split(np.arange(n_rows), n_shards)):
+        n = len(rows)
+        offsets, letters = np.arange(n + 1, dtype=np.int32) * BASES, random_letters(n, BASES, generator)
+        sequences = pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(letters.tobytes()))
+        table = pa.table({"sequence": sequences, "expression": generator.normal(0, 1, n).astype(np.float32)})
         name = f"{'first' if number * 5 < n_shards else 'other'}-{number:04}.parquet"
         pyarrow.parquet.write_table(table, folder / name, row_group_size=group_rows)
 
@@ -79,9 +75,8 @@ def read_limit(folder: Path, _: int) -> Iterator[dict[str, Any]]:
 
 def read_ours(folder: Path, batch_size: int, pattern: str = "*.parquet") -> Iterator[dict[str, Any]]:
     """The batches of one epoch, as the Trainer gets them."""
-    shards = open_shards(str(folder / pattern), Rows("sequence", ("expression",)))
-    rows = StreamedDataset(shards, KmerTokenizer(K), batch_size)
-    rows.scaler = TargetScaler((0.0,), (1.0,))
+    shards = open_shards(str(folder / pattern), RowSpec("sequence", ("expression",)))
+    rows = StreamedDataset(shards, KmerTokenizer(K), batch_size).with_targets(TargetScaler((0.0,), (1.0,)))
     for first in range(0, len(rows), batch_size):
         yield collate(rows.__getitems__(range(first, first + batch_size)))
 
@@ -95,12 +90,8 @@ def read_peer(folder: Path, batch_size: int, tokenise: Callable[[dict[str, Any]]
 
 
 def with_dictionary(batch: dict[str, Any]) -> dict[str, Any]:
-    """Looks k-mer after k-mer up, as DNABERT's own tokenizer does."""
-    ids = []
-    for sequence in batch["sequence"]:
-        words = (sequence[start : start + K] for start in range(len(sequence) - K + 1))
-        ids.append([2, *(VOCABULARY.get(word, 1) for word in words), 3])
-    return {"input_ids": ids, "labels": batch["expression"]}
+    """Looks up k-mer after k-mer."""
+    return {"input_ids": DICTIONARY(batch["sequence"]), "labels": batch["expression"]}
 
 
 def with_ours(batch: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +99,7 @@ def with_ours(batch: dict[str, Any]) -> dict[str, Any]:
     return {"input_ids": KmerTokenizer(K).encode_ids(batch["sequence"]), "labels": batch["expression"]}
 
 
-VOCABULARY = KmerTokenizer(K).get_vocab()
+DICTIONARY = DictionaryTokenizer(K)
 READERS: dict[str, Callable[[Path, int], Iterator[dict[str, Any]]]] = {
     "limit": read_limit,
     "ours": read_ours,
@@ -120,7 +111,7 @@ READERS: dict[str, Callable[[Path, int], Iterator[dict[str, Any]]]] = {
 
 def check_agreement(batch_size: int = 50, n_rows: int = 600) -> None:
     """Reads a few rows by every way; RuntimeError where they differ."""
-    found = {}
+    seen = {}
     with tempfile.TemporaryDirectory() as name:
         write_shards(Path(name), n_rows, 3, 70, seed=1)
         for stage in ("ours", "peer", "peer_ours"):
@@ -129,63 +120,32 @@ def check_agreement(batch_size: int = 50, n_rows: int = 600) -> None:
                 for batch in READERS[stage](Path(name), batch_size)
                 for ids, label in zip(batch["input_ids"].tolist(), batch["labels"].flatten().tolist(), strict=True)
             ]
-            found[stage] = sorted(rows)
-            if rows == found[stage]:
+            seen[stage] = sorted(rows)
+            if rows == seen[stage]:
                 raise RuntimeError(f"{STAGES[stage]}: the rows are not shuffled")
-    if not len(found["ours"]) == n_rows or any(rows != found["ours"] for rows in found.values()):
+    if not len(seen["ours"]) == n_rows or any(rows != seen["ours"] for rows in seen.values()):
         raise RuntimeError("ours and a peer give different rows")
 
 
 def run_stage(stage: str, folder: Path, batch_size: int, n_rows: int) -> dict[str, float]:
-    """Reads all rows, a peer `n_rows` of them; returns rows, wall and CPU seconds, and peak memory in MB."""
-    wall, cpu, seen = time.perf_counter(), time.process_time(), 0
+    """Reads all rows, a peer `n_rows` of them; returns `rows`, `seconds`, `cpu` seconds, and peak `memory` in bytes."""
+    # Kept for longer than the clock runs: `datasets` sleeps for seconds when a stream is closed.
     batches = READERS[stage](folder, batch_size)
-    for batch in islice(batches, n_rows // batch_size if stage.startswith("peer") else None):
-        seen += len(batch["labels"])
-    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-    return {"rows": seen, **seconds, "megabytes": peak_megabytes()}
+    few = islice(batches, n_rows // batch_size if stage.startswith("peer") else None)
+    n_read, figures = costs(lambda: sum(len(batch["labels"]) for batch in few))
+    return figures | {"rows": n_read}
 
 
-def peak_megabytes() -> float:
-    """Peak of this process's memory."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # what getrusage tells on Linux begins with the memory of the process that started this one
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
-def run_apart(argv: Sequence[str]) -> dict[str, float]:
-    """Runs one stage in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.speed.streaming", *argv], check=False, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise SystemExit(f"{argv[-1]}: {done.stderr.strip().splitlines()[-1]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def processor_name() -> str:
-    """Model name of the CPU, as far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def print_table(found: dict[str, dict[str, float]]) -> None:
+def print_table(figures: dict[str, dict[str, float]]) -> None:
     """Prints sequences a second (wall, CPU), how many times the peer's they are, and memory."""
-    versions = {"pyarrow": pa.__version__, "datasets": datasets.__version__, "torch": torch.__version__}
-    print(f"{processor_name()}; Python {platform.python_version()}; {', '.join(map(' '.join, versions.items()))}\n")
+    print(f"{processor_name()}; {versions('pyarrow', 'datasets', 'torch')}\n")
     print(f"{'':<36}{'rows':>10}{'rows/s':>12}{'rows/CPU s':>12}{'x peer':>8}{'x limit':>9}{'peak MB':>9}")
-    rates = {stage: figures["rows"] / figures["cpu_seconds"] for stage, figures in found.items()}
-    for stage, figures in found.items():
+    rates = {stage: row["rows"] / max(row["cpu"], 1e-9) for stage, row in figures.items()}
+    for stage, row in figures.items():
         print(
-            f"{STAGES[stage]:<36}{figures['rows']:>10,.0f}{figures['rows'] / figures['seconds']:>12,.0f}"
+            f"{STAGES[stage]:<36}{row['rows']:>10,.0f}{row['rows'] / row['seconds']:>12,.0f}"
             f"{rates[stage]:>12,.0f}{rates[stage] / rates['peer']:>8,.1f}{rates[stage] / rates['limit']:>9,.3f}"
-            f"{figures['megabytes']:>9,.0f}"
+            f"{row['memory'] / 1e6:>9,.0f}"
         )
 
 
@@ -198,11 +158,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
     parser.add_argument("--group_rows", type=int, default=10_000, help="rows of a row group")
     parser.add_argument("--batch_size", type=int, default=256, help="rows of a batch")
     parser.add_argument("--peer_rows", type=int, default=50_000, help="rows that the peers read")
-    parser.add_argument(
-        "--stage", choices=STAGES, help="run this stage alone, on shards that are there, and print JSON"
-    )
+    parser.add_argument("--stage", choices=STAGES, help="run only this stage, on existing shards, and print JSON")
     arguments = parser.parse_args(argv)
-    folder, size = arguments.folder, arguments.batch_size
+    folder, size = arguments.folder.resolve(), arguments.batch_size
     if min(arguments.shards, arguments.group_rows, size) < 1 or arguments.peer_rows < size:
         parser.error("all numbers must be at least 1, and --peer_rows at least --batch_size")
     if arguments.rows < 5 * size * arguments.shards:
@@ -215,12 +173,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, dict[str, float]]:
         parser.error(f"--folder {folder} is not empty: name a new one")
     check_agreement()
     write_shards(folder, arguments.rows, arguments.shards, arguments.group_rows, seed=0)
-    found = {}
-    for stage in STAGES:
-        found[stage] = run_apart([*(sys.argv[1:] if argv is None else argv), "--stage", stage])
+    flags = [*(sys.argv[1:] if argv is None else argv), "--folder", folder]
+    figures = {stage: run_apart("benchmarks.speed.streaming", *flags, "--stage", stage) for stage in STAGES}
     print(f"{arguments.rows} sequences of {BASES} bases in {arguments.shards} shards, batches of {size}, {K}-mers")
-    print_table(found)
-    return found
+    print_table(figures)
+    return figures
 
 
 if __name__ == "__main__":

@@ -182,8 +182,8 @@ def parse(
     """
     parser = _Parser(dataclass_types, description)
     words = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in words or "-h" in words:
-        print(parser.help_text(show_all="all" in words))
+    if "-h" in words or names_any(words, ("help",)):
+        print(parser.help_text(show_all="all" in words or "--help=all" in words))
         sys.exit(0)
     recipes = [following for word, following in pairwise(words) if word == "--config"]
     recipes += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]

@@ -60,7 +60,7 @@ def output_layer(model: nn.Module) -> nn.Module:
         if hasattr(head, "modules_to_save"):
             head = head.modules_to_save[head.active_adapters[0]]
         head = next((getattr(head, name) for name in LAST_LAYERS if hasattr(head, name)), head)
-    if not isinstance(getattr(head, "base_layer", head), nn.Linear) or head.bias is None:
+    if not isinstance(_linear(head), nn.Linear) or head.bias is None:
         raise ValueError(
             f"{type(inner).__name__} does not end in a linear layer with a bias: use another `model_type`, such as bert"
         )
@@ -79,12 +79,21 @@ def rescale_outputs(model: nn.Module, factor: Sequence[float], shift: Sequence[f
         factor, shift: One number for each output.
     """
     head = output_layer(model)
-    layer = getattr(head, "base_layer", head)
+    layer = _linear(head)
     scale, offset = (_laid_out_as(layer.bias, values) for values in (factor, shift))
-    updates = getattr(head, "lora_B", {}).values()  # the output side of low-rank updates, without a bias
-    for linear in (layer, *updates):
-        linear.weight.copy_(linear.weight.double() * scale[:, None])
+    layer.weight.copy_(layer.weight.double() * scale[:, None])
     layer.bias.copy_(layer.bias.double() * scale + offset)
+    for update in getattr(head, "lora_B", {}).values():  # the output side of low-rank updates
+        update.weight.copy_(update.weight.double() * scale[:, None])
+        if update.bias is not None:
+            update.bias.copy_(update.bias.double() * scale)
+    for norms in getattr(head, "lora_magnitude_vector", {}).values():  # of the rows of the updated weights (DoRA)
+        norms.weight.copy_(norms.weight.double() * scale.abs())
+
+
+def _linear(head: nn.Module) -> nn.Module:
+    """The layer below low-rank updates; other adapters of the head are not looked through."""
+    return head.base_layer if hasattr(head, "lora_B") else head
 
 
 def _laid_out_as(bias: torch.Tensor, values: Sequence[float]) -> torch.Tensor:

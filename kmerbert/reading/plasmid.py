@@ -54,7 +54,7 @@ def _find_insert(plasmid: str, insert: str | None, path: Path) -> tuple[int, int
         return start, end
     if insert:
         if set(insert.upper()) - set("ACGTN"):
-            raise ValueError(f"`flank_insert` {insert}: allowed are START:END, 0-based, or the letters ACGTN")
+            raise ValueError(f"`flank_insert` {insert} in {path}: allowed are START:END, 0-based, or the letters ACGTN")
         starts = [match.start() for match in re.finditer(f"(?={insert.upper()})", plasmid)]
         if len(starts) != 1:
             raise ValueError(

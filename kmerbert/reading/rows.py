@@ -13,6 +13,7 @@ from pandas.util import hash_array
 
 from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, windows
+from kmerbert.errors import counted
 from kmerbert.reading.sources import Batch, Source, to_numbers
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
@@ -111,8 +112,8 @@ def check_reading_frames(n_kmers: np.ndarray, numbers: np.ndarray, source: Sourc
     if (is_short := n_kmers < n_frames).any():
         row = int(is_short.argmax())
         raise ValueError(
-            f"{source.location(int(numbers[row]))}: {n_kmers[row]} k-mers are fewer than the model's {n_frames} reading "
-            "frames: remove the row, or train with fewer `reading_frames`"
+            f"{source.location(int(numbers[row]))}: {counted(n_kmers[row], 'k-mer')} in the row, fewer than the "
+            f"model's {n_frames} reading frames: remove the row, or train with fewer `reading_frames`"
         )
 
 
@@ -231,7 +232,7 @@ def _fit(
     short = np.flatnonzero(lengths < tokenizer.k)
     if len(short):
         raise ValueError(
-            f"{source.location(int(columns['numbers'][short[0]]))}: {lengths[short[0]]} bases are shorter than one k-mer of "
+            f"{source.location(int(columns['numbers'][short[0]]))}: {counted(lengths[short[0]], 'base')}, but a k-mer has "
             f"{tokenizer.k}: remove the row{'' if is_trained else ' or use a smaller `k`'}"
         )
     if spec.window:

@@ -22,7 +22,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from kmerbert.dna.sequences import is_dna
-from kmerbert.errors import one_line
+from kmerbert.errors import counted, one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
 
 if TYPE_CHECKING:
@@ -243,8 +243,8 @@ class FileSource:
                 raise
             row = rejected[0]
             raise ValueError(
-                f"{self.location(row.number)}: {row.actual_columns} columns, but {row.expected_columns} in the first line: "
-                f"{row.text[:60]!r}"
+                f"{self.location(row.number)}: {counted(row.actual_columns, 'column')}, but {row.expected_columns} in the first "
+                f"line: {row.text[:60]!r}"
             ) from None
 
     def _check_columns(self, needed: list[str], names: list[str], first_line: str = "") -> None:

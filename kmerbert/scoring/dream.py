@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kmerbert.errors import one_line
+from kmerbert.errors import counted, one_line
 from kmerbert.predicting.table import check_columns, read_numbers, read_row_values, read_table
 from kmerbert.reading.sources import FileSource, readable_file
 from kmerbert.scoring.metrics import regression_metrics
@@ -190,7 +190,7 @@ def read_test_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path} is not a table of sequences and values: {one_line(error)}") from None
     if table.shape[1] != 2:
         raise ValueError(
-            f"{path}: {table.shape[1]} columns, but there must be two, sequence<TAB>measured value, without a header"
+            f"{path}: {counted(table.shape[1], 'column')}, but there must be two, sequence<TAB>measured value, without a header"
         )
     labels = pd.to_numeric(table[1], errors="coerce").to_numpy(np.float64)
     for row in np.flatnonzero(~np.isfinite(labels))[:1]:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, is_dna
-from kmerbert.errors import one_line
+from kmerbert.errors import counted, one_line
 from kmerbert.reading.rows import hash_texts
 from kmerbert.reading.sources import BLOCK_BYTES, FileSource
 
@@ -179,7 +179,7 @@ def _read_pairs(path: Path, delimiter: str) -> Iterator[_Part]:
         if (counts != 2).any():
             bad = int(np.argmax(counts != 2))
             raise ValueError(
-                f"{path}, line {numbers[bad]}: {counts[bad]} columns, but 2 in the first line: "
+                f"{path}, line {numbers[bad]}: {counted(counts[bad], 'column')}, but 2 in the first line: "
                 f"{lines[bad].as_py()[:60]!r}"
             )
         representatives, members = (pc.ascii_trim_whitespace(pc.list_element(fields, side)) for side in (0, 1))

@@ -71,11 +71,11 @@ def check_leaks(splits: Mapping[str, SplitRows], group_column: str | None, keep_
         if repeats and not keep_duplicates:
             first, second = (_location(parts, row) for row in pair)
             raise ValueError(
-                f"{first} and {second} have the same sequence ({repeats} rows repeat an earlier one): remove or average "
+                f"{first} and {second} have the same sequence (repeated rows: {repeats}): remove or average "
                 "them, or keep replicates with `duplicates` keep"
             )
         if repeats:
-            logger.info("%d rows repeat a sequence of the same split; they are kept", repeats)
+            logger.info("rows that repeat a sequence of the same split: %d; they are kept", repeats)
 
 
 def _location(parts: Mapping[str, SplitRows], position: int) -> str:

@@ -131,6 +131,7 @@ class StreamedDataset(torch.utils.data.Dataset):
     def with_targets(self, scaler: TargetScaler) -> "StreamedDataset":
         """Returns this dataset, whose batches have standardised labels as targets from now on."""
         self.scaler = scaler
+        self._windows.clear()  # they were read without these targets
         return self
 
     def check_reading_frames(self, n_frames: int) -> None:

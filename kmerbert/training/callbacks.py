@@ -122,7 +122,7 @@ def as_duration(seconds: float) -> str:
     """Returns a duration as people say it, in two units at most.
 
     >>> as_duration(42.4), as_duration(7500), as_duration(200000)
-    ('42 s', '2 h 5 min', '2 d 8 h')
+    ('42 s', '2 h 5 min', '2 d 7 h')
     """
     seconds = round(seconds)
     for name, length, smaller, unit in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):

@@ -11,6 +11,7 @@ from transformers import PretrainedConfig, TrainingArguments
 from kmerbert.cli.flags import SequenceDataArguments
 from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import canonical
+from kmerbert.errors import counted
 from kmerbert.reading.plasmid import read_flanks
 from kmerbert.reading.rows import RowSpec, check_unknown
 from kmerbert.reading.shards import open_shards
@@ -71,7 +72,7 @@ def load_splits(
     else:
         stream = None
         rows = _divide(tables, arguments, tokenizer)
-        check_leaks(rows, arguments.group_column, keep_duplicates=arguments.duplicates == "keep")
+    check_leaks(rows, arguments.group_column, keep_duplicates=arguments.duplicates == "keep")
     splits: dict[str, TrainingRows] = {"train": stream} if stream else {}
     limits = {
         "train": arguments.max_train_samples,
@@ -227,9 +228,10 @@ def _open_stream(
     seed = training.seed if training.data_seed is None else training.data_seed
     stream = StreamedDataset(shards, tokenizer, training.train_batch_size, training.world_size, seed)
     logger.info(
-        "train: %d rows in %d row groups of %d shards, read while training; %d rows are left out of each epoch, others in "
+        "train: %d rows in %s of %s, read while training; %d rows are left out of each epoch, others in "
         "each; sequences that occur twice, or in validation and test rows, too, are not looked for",
-        *(stream.n_rows, len(stream.group_rows), len(shards.shards), stream.n_rows - len(stream)),
+        *(stream.n_rows, counted(len(stream.group_rows), "row group"), counted(len(shards.shards), "shard")),
+        stream.n_rows - len(stream),
     )
     if stream.group_rows.max() > stream.window_rows:
         logger.warning(

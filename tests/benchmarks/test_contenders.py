@@ -1,90 +1,33 @@
-"""The accuracy benchmark and its convolutional baseline: input, size, scores by hand, what is run once, refusals."""
+"""The accuracy benchmark: scores by hand, runs that are not repeated, commands, and its messages."""
 
+import sys
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
+from torch import nn
 
 from baselines import legnet
 from benchmarks.accuracy import contenders as accuracy
+from tests.support.messages import check_message
 from tests.support.tiny_runs import planted, write_table
-
-
-def write_rows(tmp_path: Path, n_train: int) -> Path:
-    """Training and 40 validation rows; half of the sequences hold a motif that decides about their values."""
-    sequences, values = planted(np.random.default_rng(0), n_train + 40, 32)
-    return write_table(
-        tmp_path / "table.tsv",
-        sequence=sequences,
-        expression=np.round(values, 4),
-        split=["train"] * n_train + ["validation"] * 40,
-    )
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """100 training rows."""
-    return write_rows(tmp_path, 100)
+    """100 training and 40 validation rows; half of the sequences contain a motif that decides about their values."""
+    sequences, values = planted(np.random.default_rng(0), 140, 32)
+    splits = ["train"] * 100 + ["validation"] * 40
+    return write_table(tmp_path / "table.tsv", sequence=sequences, expression=np.round(values, 4), split=splits)
 
 
-def test_encoding_by_hand() -> None:
-    rows = legnet.encode(["ACGT", "CN"], 3)
-    assert rows.dtype == torch.int8
-    assert rows[0].tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert rows[1].tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 0]]
-
-
-def test_the_network_has_the_published_size() -> None:
-    network = legnet.build_network()
-    assert 1.25e6 < sum(weight.numel() for weight in network.parameters()) < 1.35e6
-    assert network(torch.zeros(2, 4, 110)).shape == (2, 1)
-
-
-def test_the_baseline_learns_a_planted_motif(tmp_path: Path) -> None:
-    table = write_rows(tmp_path, 600)
-    flags = f"--train_file {table} --split_column split --epochs 8 --batch_size 50 --output_dir {tmp_path / 'out'}"
-    legnet.main(flags.split())
-    found = pd.read_csv(tmp_path / "out/validation_predictions.tsv", sep="\t")
-    assert list(found) == ["sequence", "prediction", "observed"]
-    given = pd.read_csv(table, sep="\t").query("split == 'validation'")
-    assert found["sequence"].tolist() == given["sequence"].tolist()
-    assert np.corrcoef(found["prediction"], found["observed"])[0, 1] > 0.8
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--split_column locus", "no column 'locus'; columns found: sequence, expression, split"),
-        ("--label_column value", "no column 'value'"),
-        ("--label_column split --split_column split", "line 2: split is 'train': allowed are numbers"),
-        (
-            "",
-            "140 rows to train on, and 0 to predict: give --split_column with rows `train` and `validation`, or --test_file",
-        ),
-        ("--test_file missing.tsv", "No such file"),
-    ],
-)
-def test_what_the_baseline_refuses(
-    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture, flags: str, message: str
-) -> None:
-    with pytest.raises(SystemExit):
-        legnet.main(["--train_file", str(table), "--output_dir", str(tmp_path / "out"), *flags.split()])
-    assert message in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_file_without_header(tmp_path: Path) -> None:
-    sequences, values = planted(np.random.default_rng(0), 20, 32)
-    bare = tmp_path / "bare.tsv"
-    bare.write_text(
-        "".join(f"{sequence.lower()}\t{value:.3f}\n" for sequence, value in zip(sequences, values, strict=True))
-    )
-    legnet.main(f"--train_file {bare} --test_file {bare} --epochs 1 --output_dir {tmp_path / 'out'}".split())
-    found = pd.read_csv(tmp_path / "out/test_predictions.tsv", sep="\t")
-    assert found["sequence"].tolist() == sequences
-    assert np.allclose(found["observed"], np.round(values, 3))
+@pytest.fixture
+def replace_call(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., int]], None]:
+    """Lets a function run the commands, in place of processes of their own."""
+    return lambda call: monkeypatch.setattr(accuracy, "subprocess", SimpleNamespace(call=call))
 
 
 def test_the_table_by_hand(tmp_path: Path) -> None:
@@ -103,26 +46,35 @@ def test_the_table_by_hand(tmp_path: Path) -> None:
     assert together.count("0.8944") == 4
 
 
-def test_contenders_run_once(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    flags = f"--train_file {table} --test_file {table} --contenders ridge,legnet --seeds 0,1 --jobs 2"
-    accuracy.main([*flags.split(), "--output_dir", str(tmp_path / "out")])
+def test_contenders_run_once(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, replace_call: Callable
+) -> None:
+    def call(command: list[str], **_: object) -> int:
+        assert command[:2] == [sys.executable, "-m"]
+        import_module(command[2]).main(command[3:])
+        return 0
+
+    replace_call(call)
+    monkeypatch.setattr(legnet, "build_network", lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(1)))
+    flags = f"--train_file {table} --test_file {table} --contenders ridge,legnet --seeds 0,1 --output_dir {tmp_path / 'out'}"
+    accuracy.main(flags.split())
     first = capsys.readouterr().out
     assert "| ridge, 1- to 6-mer counts | 1 |" in first
     assert "| LegNet-like, one strand | 2 |" in first
     assert "legnet, seed 1: " in first
-    accuracy.main([*flags.split(), "--output_dir", str(tmp_path / "out")])
+    replace_call(lambda *_, **__: pytest.fail("a run was repeated"))
+    accuracy.main(flags.split())
     again = capsys.readouterr().out
-    assert "legnet, seed 1: " not in again
     assert [line for line in again.splitlines() if "|" in line] == [line for line in first.splitlines() if "|" in line]
     with pytest.raises(SystemExit):
-        accuracy.main([*flags.split(), "--split_column", "other", "--output_dir", str(tmp_path / "out")])
-    assert "was made by other commands, see commands.txt there: give another --output_dir" in capsys.readouterr().err
+        accuracy.main([*flags.split(), "--split_column", "other"])
+    check_message(capsys.readouterr().err.splitlines()[-1], tmp_path / "out", "commands.txt", "--output_dir")
 
 
-def test_flags_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flags_of_the_recipe(tmp_path: Path, replace_call: Callable) -> None:
     calls = []
 
-    def call(command: list[str], **options: object) -> int:
+    def call(command: list[str], **_: object) -> int:
         out = Path(command[command.index("--output_dir") + 1])
         out.mkdir()
         for name in accuracy.FILES.values():
@@ -130,7 +82,7 @@ def test_flags_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         calls.append(command)
         return 0
 
-    monkeypatch.setattr(accuracy.subprocess, "call", call)
+    replace_call(call)
     flags = ["--contenders=legnet,batch64", "--seeds=3", "--best_flags=--num_train_epochs 4 --bf16 False"]
     accuracy.main(["--train_file=a.tsv", "--test_file=b.tsv", *flags, "--output_dir", str(tmp_path / "o")])
     baseline, ours = calls
@@ -139,23 +91,27 @@ def test_flags_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert ours[ours.index("--seed") + 1] == "3"
 
 
+def test_a_run_that_fails(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    flags = "--train_file missing.tsv --test_file missing.tsv --contenders ridge --seeds 0"
+    with pytest.raises(SystemExit):
+        accuracy.main([*flags.split(), "--output_dir", str(tmp_path)])  # in a process of its own
+    check_message(capsys.readouterr().err.splitlines()[-1], "ridge, seed 0", tmp_path / "ridge/seed0.log")
+    assert "missing.tsv: no such file" in (tmp_path / "ridge/seed0.log").read_text()
+
+
 @pytest.mark.parametrize(
-    ("contenders", "message"),
+    ("flags", "parts"),
     [
-        ("ridge,bert", "--contenders bert: allowed are ridge, legnet, "),
-        ("pretrained", "--contenders pretrained needs --pretrained_model, what recipes/best/pretrain_mlm.yaml made"),
-        ("ridge", "ridge, seed 0 failed: "),
+        (["--contenders=ridge,bert"], ("--contenders bert", "ridge, legnet, ")),
+        (["--contenders=pretrained"], ("--contenders pretrained", "--pretrained_model")),
+        (["--seeds=a"], ("--seeds a", "0,1,2")),
+        (["--seeds=1,"], ("--seeds 1,", "0,1,2")),
+        (["--jobs=0"], ("--jobs 0", "1 or more")),
     ],
 )
-def test_what_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture, contenders: str, message: str) -> None:
-    flags = ["--train_file", "missing.tsv", "--test_file", "missing.tsv", "--contenders", contenders, "--seeds", "0"]
+def test_flags_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture, flags: list[str], parts: tuple[str, ...]
+) -> None:
     with pytest.raises(SystemExit):
-        accuracy.main([*flags, "--output_dir", str(tmp_path)])
-    assert message in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("flag", ["--seeds=a", "--seeds=1,", "--jobs=0"])
-def test_seeds_and_jobs_are_numbers(tmp_path: Path, capsys: pytest.CaptureFixture, flag: str) -> None:
-    with pytest.raises(SystemExit):
-        accuracy.main(["--train_file", "a.tsv", "--test_file", "a.tsv", flag, "--output_dir", str(tmp_path)])
-    assert "allowed are whole numbers such as 0,1,2, and 1 or more" in capsys.readouterr().err
+        accuracy.main(["--train_file", "a.tsv", "--test_file", "a.tsv", *flags, "--output_dir", str(tmp_path)])
+    check_message(capsys.readouterr().err.splitlines()[-1], *parts)

@@ -3,22 +3,32 @@
 import pytest
 
 from benchmarks.speed import tokenization
+from tests.support.messages import check_message, fails
 
 
 def test_every_method_is_measured(capsys: pytest.CaptureFixture) -> None:
-    found = tokenization.main(["--n_sequences", "60", "--length", "20"])
-    assert len(found) == 9
-    assert min(found.values()) > 0
+    rates = tokenization.main(["--n_sequences", "60", "--length", "20"])
+    assert len(rates) == 9
+    assert min(rates.values()) > 0
     table = capsys.readouterr().out
-    assert table.startswith("60 random sequences of 20 bases, 6-mers, one thread\n")
-    assert all(f"\n{name} " in table for name in found)
-    assert table.splitlines()[-1].endswith(" 1.0")  # the limit beside itself
+    assert "60 random sequences of 20 bases, 6-mers" in table
+    assert all(f"\n{name} " in table for name in rates)
+    assert table.splitlines()[-1].endswith(" 1.0")  # the limit relative to itself
 
 
 def test_methods_that_disagree_stop_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenization.DictionaryTokenizer, "__call__", lambda self, sequences: [[2, 3]])
-    with pytest.raises(RuntimeError, match="^two methods give different ids$"):
+    with fails("different ids", error=RuntimeError):
         tokenization.main(["--n_sequences", "5", "--length", "20"])
+
+
+def test_random_dna_of_every_kind() -> None:
+    data = tokenization.simulate(200, 40, 0)
+    assert {len(sequence) for sequence in data["equal"]} == {40}
+    assert {len(sequence) for sequence in data["ragged"]} == set(range(20, 41))
+    assert all(full.startswith(cut) for full, cut in zip(data["equal"], data["ragged"], strict=True))
+    n_unknown = "".join(data["with N"]).count("N")
+    assert n_unknown == pytest.approx(80, abs=5 * 80**0.5)  # 1 % of 8000 bases, five standard errors
 
 
 def test_the_limit_writes_as_many_ids_as_tokenization() -> None:
@@ -32,4 +42,4 @@ def test_the_limit_writes_as_many_ids_as_tokenization() -> None:
 def test_sizes_that_cannot_be(flags: list[str], capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         tokenization.main(flags)
-    assert "--n_sequences must be at least 1 and --length at least 6" in capsys.readouterr().err
+    check_message(capsys.readouterr().err.splitlines()[-1], "--n_sequences", "1", "--length", "6")

@@ -1,9 +1,10 @@
-"""accelerate launch: N processes compute what one does, and a launch that would go wrong is refused.
+"""accelerate launch: N processes compute what one does, a launch that would go wrong fails, messages show flags.
 
 The file is also the program that is launched: the scripts run one after the other in processes that imported once.
 """
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -15,12 +16,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 
+from kmerbert.cli.launch import FlagFormatter, check_launch, set_up_logging, start
+from kmerbert.training.flags import KmerTrainingArguments
+from kmerbert.training.run import start_run
+from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import NETWORK, NO_DROPOUT, flags, planted, random_dna, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,9 +53,9 @@ def launched(folder: Path) -> None:
     n_processes, rank = (int(os.environ[name]) for name in ("WORLD_SIZE", "RANK"))
     os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"  # as accelerate_config.yaml has it
     try:
-        train(folder, folder / f"refused_{n_processes}", n_processes)
+        train(folder, folder / f"failed_{n_processes}", n_processes)
     except ValueError as error:
-        (folder / f"refused_{n_processes}_{rank}.txt").write_text(str(error))
+        (folder / f"failed_{n_processes}_{rank}.txt").write_text(str(error))
     os.environ["ACCELERATE_MIXED_PRECISION"] = "no"
     train(folder, folder / str(n_processes), n_processes, "--use_cpu")
 
@@ -87,10 +92,9 @@ def test_processes_compute_what_one_does(n_processes: int, data: Path) -> None:
         launcher.terminate()  # unlike a kill, it ends the launched processes, too
     assert launcher.returncode == 0, messages[-3000:]
     for rank in range(n_processes):
-        message = (data / f"refused_{n_processes}_{rank}.txt").read_text()
-        assert f"{n_processes} processes were launched" in message
-        assert "add --use_cpu" in message
-    assert not (data / f"refused_{n_processes}").exists()
+        message = (data / f"failed_{n_processes}_{rank}.txt").read_text()
+        check_message(message, f"{n_processes} processes", "--use_cpu", "--num_processes 1")
+    assert not (data / f"failed_{n_processes}").exists()
     assert re.search(rf"{n_processes} process\(es\) on cpu(:0)?, fp32; 16 sequences a step", messages)
     for run, n_steps in (("regression", 8), ("mlm", 8)):
         one, several = data / "1" / run, data / str(n_processes) / run
@@ -114,6 +118,51 @@ def test_processes_compute_what_one_does(n_processes: int, data: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(("n_launched", "n_processes"), [("1", 1), (None, 1), ("3", 3)])
+def test_processes_that_know_of_each_other(
+    n_launched: str | None, n_processes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if n_launched:
+        monkeypatch.setenv("WORLD_SIZE", n_launched)
+    check_launch(n_processes)
+
+
+def test_processes_that_do_not_know_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with fails("3 processes", "--use_cpu", "--num_processes 1"):
+        check_launch(1)
+
+
+def test_both_ways_to_start_check_the_launch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of scripts without a Trainer, and that of training scripts."""
+    arguments = KmerTrainingArguments(output_dir=str(tmp_path / "new"), use_cpu=True)
+    assert start(use_cpu=True).num_processes == PartialState().num_processes == arguments.world_size == 1
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with fails("2 processes", "--use_cpu", "--num_processes 1"):
+        start(use_cpu=True)
+    with fails("2 processes", "--use_cpu", "--num_processes 1"):
+        start_run(arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_log_lines_show_arguments_as_flags() -> None:
+    record = logging.LogRecord("a", logging.INFO, "a.py", 1, "%s: `max_seq_length` %d, or `k`", ("a.tsv", 8), None)
+    assert FlagFormatter().format(record) == "a.tsv: --max_seq_length 8, or --k"
+
+
+@pytest.mark.parametrize("is_main", [True, False])
+def test_only_errors_of_other_processes_are_printed(is_main: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging(is_main)
+    logger = logging.getLogger("kmerbert.somewhere")
+    logger.info("give `k`")
+    logger.warning("line 1 of %s", "`a.tsv`")
+    logger.error("`k` %d", 9)
+    logging.getLogger("httpx").info("GET")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [*(["give --k", "line 1 of `a.tsv`"] if is_main else []), "--k 9"]
+
+
 FAILING = """
 import sys
 import torch.distributed as distributed
@@ -131,21 +180,21 @@ run(main)
 
 
 @pytest.mark.parametrize("who_fails", ["0", "1", "both"])
-def test_a_mistake_is_said_once_whoever_finds_it(who_fails: str, tmp_path: Path) -> None:
+def test_a_mistake_is_printed_once_whoever_finds_it(who_fails: str, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(FAILING)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    found = subprocess.run(
+    launch = subprocess.run(
         [*command, tmp_path / "program.py", who_fails],
         env=environment, capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
-    assert found.returncode == 1
-    lines = found.stderr.splitlines()
+    assert launch.returncode == 1
+    lines = launch.stderr.splitlines()
     assert [line for line in lines if "no such file" in line] == ["error: no such file"]
     ends = {line.split("(pid")[0].strip() for line in lines if line.strip().startswith("exitcode")}
-    assert ends <= {"exitcode  : 2", "exitcode  : -15"}, found.stderr[-3000:]  # -15: ended by the launcher; no -6
+    assert ends <= {"exitcode  : 2", "exitcode  : -15"}, launch.stderr[-3000:]  # -15: ended by the launcher; no -6
     assert "exitcode  : 2" in ends
-    assert "RuntimeError" not in found.stderr  # of the one that waited
+    assert "RuntimeError" not in launch.stderr  # of the one that waited
 
 
 CONFIGS = {  # processes, machines, kind, precision
@@ -158,13 +207,13 @@ CONFIGS = {  # processes, machines, kind, precision
 
 
 def test_every_config_is_known() -> None:
-    found = {str(path.relative_to(ROOT)) for path in (ROOT / "launch").iterdir()}
-    assert found | {"accelerate_config.yaml"} == CONFIGS.keys()
+    names = {str(path.relative_to(ROOT)) for path in (ROOT / "launch").iterdir()}
+    assert names | {"accelerate_config.yaml"} == CONFIGS.keys()
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_configs_are_what_accelerate_reads(name: str) -> None:
-    config = load_config_from_file(str(ROOT / name))  # refuses keys that it does not know
+    config = load_config_from_file(str(ROOT / name))  # fails for keys that it does not know
     kind = config.distributed_type
     assert (config.num_processes, config.num_machines, kind, config.mixed_precision) == CONFIGS[name]
     assert config.use_cpu == (name == "launch/cpu.yaml")

@@ -1,9 +1,13 @@
-"""Prediction intervals: widths by hand, the share that they hold, groups of similar prediction, and what is refused."""
+"""Prediction intervals: widths by hand, the share that they hold, groups of similar prediction, and errors."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kmerbert.predicting.intervals import Intervals, interval_metrics
+from kmerbert.predicting.intervals import Intervals, interval_metrics, read_intervals
+from tests.support.messages import fails
 
 
 def column(*values: float) -> np.ndarray:
@@ -47,8 +51,8 @@ def test_new_values_lie_inside_as_often_as_promised(n: int) -> None:
     assert 0.9 - 0.012 <= np.mean(shares) <= 0.9 + 0.012
 
 
-def test_intervals_are_wide_where_errors_are(random_state: int = 3) -> None:
-    random = np.random.default_rng(random_state)
+def test_intervals_are_wide_where_errors_are() -> None:
+    random = np.random.default_rng(3)
     intervals = calibrate(*drawn(random, 5000))
     new = drawn(random, 50_000)
     lower, upper = intervals.around(new[0])
@@ -91,10 +95,7 @@ def test_outputs_are_calibrated_on_the_rows_that_they_have() -> None:
     np.testing.assert_array_equal(upper, [[28, 90]])  # ranks ceil(31 * 0.9) and ceil(10 * 0.9)
     np.testing.assert_array_equal(lower, -upper)
     y[8:, 1] = np.nan
-    message = (
-        "--interval_coverage 0.9 needs 9 rows or more with a measured value of root, but --calibration_file has 8: "
-    )
-    with pytest.raises(ValueError, match=f"^{message}give more rows or a lower coverage$"):
+    with fails("`interval_coverage` 0.9", "9 rows", "root", "`calibration_file`", "8"):
         Intervals.calibrate(x, y, 0.9, ["leaf", "root"])
 
 
@@ -102,15 +103,13 @@ def test_outputs_are_calibrated_on_the_rows_that_they_have() -> None:
 def test_rows_that_a_coverage_needs(coverage: float, needed: int) -> None:
     x = np.zeros((needed, 1))
     assert calibrate(x, x + 1, coverage).around(x)[1].max() == 1
-    with pytest.raises(ValueError, match=f"{coverage} needs {needed} rows or more"):
+    with fails(f"`interval_coverage` {coverage}", f"{needed} rows", "strength"):
         calibrate(x[1:], x[1:], coverage)
 
 
 @pytest.mark.parametrize("coverage", [0, 1, -0.5, 90, float("nan")])
-def test_refused_coverages(coverage: float) -> None:
-    with pytest.raises(
-        ValueError, match=rf"--interval_coverage {coverage:g}: allowed is above 0 and below 1, such as 0.9"
-    ):
+def test_coverages_that_are_not_shares(coverage: float) -> None:
+    with fails(f"`interval_coverage` {coverage:g}", "above 0", "below 1"):
         calibrate(column(1.0), column(1.0), coverage)
 
 
@@ -129,3 +128,21 @@ def test_metrics_count_the_ends_and_leave_missing_values_out() -> None:
         }
     )
     assert interval_metrics(lower[:, :1], upper[:, :1], y[:, :1], ["a"]) == {"coverage": 0.75, "interval_width": 2.25}
+
+
+def test_intervals_of_a_predictions_file(table: Callable[..., Path]) -> None:
+    measured = [str(value) for value in range(1, 20)] + [""]  # errors 1 to 19; the last row has no measured value
+    path = table("p.tsv", id=range(20), prediction=[0.0] * 20, observed=measured)
+    for coverage, half_width in ((None, 18), (0.5, 10)):  # ranks ceil(20 * coverage)
+        lower, upper = read_intervals(str(path), coverage, ["strength"]).around(column(5.0))
+        np.testing.assert_array_equal((lower, upper), (column(5.0 - half_width), column(5.0 + half_width)))
+    names = ["leaf", "root"]
+    with fails(str(path), "prediction_leaf"):
+        read_intervals(str(path), None, names)
+    columns = {
+        f"{kind}_{name}": [number] * 9 for kind, number in (("prediction", 1), ("observed", 3)) for name in names
+    }
+    lower, _ = read_intervals(str(table("two.csv", **columns)), None, names).around(np.array([[0.0, 1.0]]))
+    np.testing.assert_array_equal(lower, [[-2.0, -1.0]])
+    with fails(str(path.with_name("absent.tsv")), "`calibration_file`"):
+        read_intervals(str(path.with_name("absent.tsv")), None, ["strength"])

@@ -1,4 +1,4 @@
-"""Files of predictions: what they hold, read back by others' readers; whole or not there; what is refused."""
+"""Files of predictions: what they contain, read back by others' readers; whole or not there; errors."""
 
 import gzip
 import json
@@ -10,55 +10,25 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kmerbert.predicting.writers import check_output, output_format, prediction_table, write_tables
+from kmerbert.files import write_text
+from kmerbert.predicting.table import prediction_table
+from kmerbert.predicting.writers import check_output, output_format, write_predictions, write_tables
+from tests.support.messages import fails
 
-VALUES = np.array([[[1.0], [2.0], [6.0]], [[11.034567832946777], [11.034567832946777], [11.034567832946777]]])
 
-
-def one(*rows: tuple[str, str, float], **more: object) -> pa.Table:
+def one_output(*rows: tuple[str, str, float], observed: np.ndarray | None = None) -> pa.Table:
+    """A table of ids, sequences and predictions of one checkpoint."""
     ids, sequences, values = zip(*rows, strict=True)
-    values = np.array(values)[:, None, None]
-    return prediction_table(pa.array(ids), pa.array(sequences), more.get("observed"), values, ["expression"])
+    return prediction_table(
+        pa.array(ids), pa.array(sequences), np.array(values)[:, None, None], ["expression"], observed
+    )
 
 
-PIECES = [one(("a", "ACGT", 11.034567832946777), ("b", "AC", -0.5)), one(("c", "GGG", 3e-7))]
+PIECES = [one_output(("a", "ACGT", 11.034567832946777), ("b", "AC", -0.5)), one_output(("c", "GGG", 3e-7))]
 
 
 def write(path: Path, keys: list[int] | None = None) -> int:
     return write_tables(path, iter(PIECES), keys)
-
-
-def test_mean_deviation_and_observed_of_an_ensemble() -> None:
-    observed = np.array([[np.nan], [0.1]])
-    table = prediction_table(pa.array([7, 8]), pa.array([" AC\n", "G"]).dictionary_encode(), observed, VALUES, ["x"])
-    assert table.to_pydict() == {
-        "id": ["7", "8"],
-        "sequence": ["AC", "G"],
-        "prediction": [3.0, pytest.approx(11.034567832946777)],
-        "checkpoint_sd": [pytest.approx(7**0.5), pytest.approx(0, abs=1e-12)],  # (4 + 1 + 9) / (3 - 1) = 7
-        "observed": [None, 0.1],
-    }
-
-
-def test_several_outputs_have_columns_of_their_own() -> None:
-    values = np.array([[[1.0, 10.0], [3.0, 10.0]]])
-    ids = sequences = pa.array(["A"])
-    table = prediction_table(ids, sequences, np.array([[5.0, 6.0]]), values, ["x", "y"])
-    expected = {"prediction_x": 2.0, "prediction_y": 10.0, "checkpoint_sd_x": 2**0.5, "checkpoint_sd_y": 0.0}
-    (row,) = table.to_pylist()
-    assert list(row.items())[2:] == [*expected.items(), ("observed_x", 5.0), ("observed_y", 6.0)]
-
-
-def test_intervals_stand_beside_the_mean() -> None:
-    ids = sequences = pa.array(["A", "C"])
-    table = prediction_table(ids, sequences, np.array([[1.0], [2.0]]), VALUES, ["x"], lambda mean: (mean - 1, mean + 2))
-    assert table.column_names == ["id", "sequence", "prediction", "lower", "upper", "checkpoint_sd", "observed"]
-    assert table["lower"].to_pylist() == pytest.approx([2.0, 10.034567832946777])
-    assert table["upper"].to_pylist() == pytest.approx([5.0, 13.034567832946777])
-    two = prediction_table(ids, sequences, None, np.ones((2, 1, 2)), ["x", "y"], lambda mean: (mean - 1, mean + [1, 3]))
-    assert {name: two[name][0].as_py() for name in two.column_names[2:]} == {
-        "prediction_x": 1, "prediction_y": 1, "lower_x": 0, "lower_y": 0, "upper_x": 2, "upper_y": 4
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["p.tsv", "p.tsv.gz", "p.csv", "p.csv.bz2", "p.tsv.zst", "p.parquet"])
@@ -84,18 +54,54 @@ def test_text_is_what_it_should_be_letter_by_letter(tmp_path: Path) -> None:
     assert (tmp_path / "p.txt").read_text() == "ACGT\t11.034568\nAC\t-0.5\nGGG\t3e-7\n"
     write(tmp_path / "p.json.gz")
     assert gzip.decompress((tmp_path / "p.json.gz").read_bytes()) == b'{"0": 11.034568, "1": -0.5, "2": 3e-7}\n'
-    table = one(("a,b", "AC", 1.0), ('c"', "AC", 1.0), observed=np.array([[np.nan], [2.5]]))
+    table = one_output(("a,b", "AC", 1.0), ('c"', "AC", 1.0), observed=np.array([[np.nan], [2.5]]))
     write_tables(tmp_path / "p.csv", iter([table]))
     assert (tmp_path / "p.csv").read_text().splitlines()[1:] == ['"a,b","AC",1,', '"c""","AC",1,2.5']
-    write_tables(tmp_path / "missing.tsv", iter([one(("a", "AC", 1.0), observed=np.array([[np.nan]]))]))
+    write_tables(tmp_path / "missing.tsv", iter([one_output(("a", "AC", 1.0), observed=np.array([[np.nan]]))]))
     assert (tmp_path / "missing.tsv").read_text() == "id\tsequence\tprediction\tobserved\na\tAC\t1\t\n"
+
+
+def test_values_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "p.tsv"
+    names = [([], []), (["a"], ["ACG"]), ([], []), (["b"], ["TT"])]
+    write_predictions(path, names, np.array([[1.5], [2.25]]), np.array([[1.0], [np.nan]]), ["expression"])
+    assert path.read_text() == "id\tsequence\tprediction\tobserved\na\tACG\t1.5\t1\nb\tTT\t2.25\t\n"
+
+
+def test_values_in_memory_of_several_outputs(tmp_path: Path) -> None:
+    path, outputs = tmp_path / "p.tsv", ["yeast", "human"]
+    write_predictions(path, [(["a"], ["ACG"])], np.array([[1.0, 2.0]]), None, outputs)
+    assert path.read_text() == "id\tsequence\tprediction_yeast\tprediction_human\na\tACG\t1\t2\n"
+    write_predictions(path, [(["a"], ["ACG"])], np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), outputs)
+    assert path.read_text().splitlines() == [
+        "id\tsequence\tprediction_yeast\tprediction_human\tobserved_yeast\tobserved_human",
+        "a\tACG\t1\t2\t3\t4",
+    ]
+
+
+def test_numbers_come_back(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(11, 2.5, (100, 1)) * 10.0 ** np.arange(-20, 30, 0.5)[:, None]
+    names = [([str(row) for row in range(start, start + 10)], ["ACGT"] * 10) for start in range(0, 100, 10)]
+    write_predictions(tmp_path / "p.tsv", names, values, values.astype(np.float32), ["x"])
+    table = pd.read_csv(tmp_path / "p.tsv", sep="\t", dtype={"id": str})
+    np.testing.assert_allclose(table["prediction"], values[:, 0], rtol=1e-6)
+    np.testing.assert_array_equal(table["observed"].astype(np.float32), values[:, 0].astype(np.float32))
+    assert table["id"].tolist() == [str(row) for row in range(100)]
+
+
+@pytest.mark.parametrize("n_names", [1, 3])
+def test_rows_that_changed_since_they_were_read(n_names: int, tmp_path: Path) -> None:
+    names = [([str(row)], ["ACG"]) for row in range(n_names)]
+    with fails("p.tsv", "2 predictions", f"{n_names} row"):
+        write_predictions(tmp_path / "p.tsv", names, np.zeros((2, 1)), None, ["x"])
+    assert not list(tmp_path.iterdir())
 
 
 def test_keys_choose_rows_and_their_order(tmp_path: Path) -> None:
     assert write(tmp_path / "p.json", [2, 0]) == 3
     text = (tmp_path / "p.json").read_text()
     assert list(json.loads(text).items()) == [("2", pytest.approx(3e-7)), ("0", pytest.approx(11.034568))]
-    with pytest.raises(ValueError, match="--keys_file asks for row 3, but the rows to predict end with 2"):
+    with fails("`keys_file`", "row 3", "2"):
         write(tmp_path / "p.json", [1, 3])
     assert (tmp_path / "p.json").read_text() == text
 
@@ -109,10 +115,38 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     for name in ("p.tsv.gz", "p.csv", "p.parquet", "p.json", "p.txt", "old.tsv"):
         if name == "old.tsv":
             (tmp_path / name).write_text("before")
-        with pytest.raises(ValueError, match="row 3 is wrong"):
+        with fails("row 3 is wrong"):
             write_tables(tmp_path / name, tables())
     assert [file.name for file in tmp_path.iterdir()] == ["old.tsv"]
     assert (tmp_path / "old.tsv").read_text() == "before"
+
+
+def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "target.tsv"
+    target.write_text("before")
+    (tmp_path / "p.tsv").symlink_to(target)
+    write(tmp_path / "p.tsv")
+    assert (tmp_path / "p.tsv").is_symlink()
+    assert target.read_text().startswith("id\tsequence\tprediction\n")
+
+
+def test_text_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old\n")
+    write_text(path, "new \u00e9\n")
+    assert path.read_text(encoding="utf-8") == "new \u00e9\n"
+    (tmp_path / "other.txt").touch()
+    assert path.stat().st_mode == (tmp_path / "other.txt").stat().st_mode
+    (tmp_path / "other.txt").unlink()
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "half \ud800")
+    assert path.read_text(encoding="utf-8") == "new \u00e9\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_text_in_a_missing_folder(tmp_path: Path) -> None:
+    with fails("absent", error=OSError):
+        write_text(tmp_path / "absent" / "a.txt", "x")
 
 
 def test_pieces_are_drawn_as_they_are_written(tmp_path: Path) -> None:
@@ -120,7 +154,7 @@ def test_pieces_are_drawn_as_they_are_written(tmp_path: Path) -> None:
 
     def tables() -> Iterator[pa.Table]:
         for _ in range(50):
-            yield one(*[("r", 200 * "ACGT", 1.5)] * 100)
+            yield one_output(*[("r", 200 * "ACGT", 1.5)] * 100)
             sizes.append(next(tmp_path.glob(".p.tsv.*")).stat().st_size)
 
     assert write_tables(tmp_path / "p.tsv", tables()) == 5000
@@ -128,30 +162,44 @@ def test_pieces_are_drawn_as_they_are_written(tmp_path: Path) -> None:
     assert np.all(np.diff(sizes[::5]) > 0)
 
 
-def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="p.xlsx: the name does not say the format: allowed endings are .tsv .csv .txt"
-    ):
+def test_names_that_do_not_say_the_format() -> None:
+    with fails("`output_file` p.xlsx", ".tsv .csv .txt .json .parquet", ".gz .zst .bz2"):
         output_format(Path("p.xlsx"))
-    with pytest.raises(ValueError, match="does not say the format"):
+    with fails("`output_file` p.parquet.gz"):
         output_format(Path("p.parquet.gz"))
-    with pytest.raises(ValueError, match="there are no rows to predict"):
-        write_tables(tmp_path / "p.tsv", iter([]))
-    with pytest.raises(ValueError, match=r"'x\\ty' cannot stand in a .tsv file: write .csv or .parquet"):
-        write_tables(tmp_path / "p.tsv", iter([one(("x\ty", "AC", 1.0))]))
-    for name in ("p.txt", "p.json"):
-        with pytest.raises(ValueError, match=r"has place for one output, not for x, y: write \.tsv"):
-            check_output(tmp_path / name, ["x", "y"], False)
-        with pytest.raises(
-            ValueError, match=rf"^--calibration_file: .*{name} has no place for intervals: write \.tsv, "
-        ):
-            check_output(tmp_path / name, ["x"], False, inputs={"--calibration_file": "c.tsv"})
-    with pytest.raises(ValueError, match="--keys_file: only a .json output has keys"):
-        check_output(tmp_path / "p.tsv", ["x"], False, [1])
-    with pytest.raises(ValueError, match="is a folder: name a file in it"):
-        check_output((tmp_path / "p.tsv").mkdir() or tmp_path / "p.tsv", ["x"], True)
-    (tmp_path / "q.tsv").write_text("")
-    with pytest.raises(ValueError, match="q.tsv is there already: name another or add --overwrite"):
-        check_output(tmp_path / "q.tsv", ["x"], False)
-    check_output(tmp_path / "q.tsv", ["x"], True)
+
+
+def test_tables_that_cannot_be_written(tmp_path: Path) -> None:
+    with fails("in.tsv", "no rows"):
+        write_tables(tmp_path / "p.tsv", iter([]), source="in.tsv")
+    with fails(r"'x\ty'", ".tsv", ".csv", ".parquet"):
+        write_tables(tmp_path / "p.tsv", iter([one_output(("x\ty", "AC", 1.0))]))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["p.txt", "p.json"])
+def test_formats_of_one_number_a_row(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with fails(f"`output_file` {path}", "x, y", ".tsv"):
+        check_output(path, ["x", "y"], False)
+    with fails("`calibration_file`", path, ".tsv, .csv or .parquet"):
+        check_output(path, ["x"], False, inputs={"calibration_file": "c.tsv"})
+    check_output(path, ["x"], False, inputs={"calibration_file": None})
+
+
+def test_outputs_that_are_in_the_way(tmp_path: Path) -> None:
+    folder, existing = tmp_path / "p.tsv", tmp_path / "q.tsv"
+    with fails("`keys_file`", folder, ".json"):
+        check_output(folder, ["x"], False, keys=[1])
+    folder.mkdir()
+    existing.write_text("")
+    with fails(f"`output_file` {folder}", "folder"):
+        check_output(folder, ["x"], True)
+    with fails(f"`output_file` {existing}", "`overwrite`"):
+        check_output(existing, ["x"], False)
+    check_output(existing, ["x"], True)
+    with fails(f"`output_file` {existing}", "`input_file`"):
+        check_output(existing, ["x"], True, inputs={"input_file": str(existing)})
+    with fails(f"`output_file` {existing / 'r.tsv'}"):
+        check_output(existing / "r.tsv", ["x"], False)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["p.tsv", "q.tsv"]

@@ -1,11 +1,10 @@
-"""Tables from files and from the Hub: every format gives the same rows, and every row its place."""
+"""Tables from files and from the Hub: every format gives the same rows, and every row its location."""
 
 import bz2
 import doctest
 import gzip
 import itertools
 import json
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kmerbert.reading import sources as tables
+from kmerbert.reading import sources as module
 from kmerbert.reading.sources import Batch, FileSource, HubSource, to_numbers, without_empty_end
+from tests.support.messages import fails
 
 SEQUENCES = ["ACGTACGT", "ggnnT", "TTTTTTTTTTTT", "ACG"]
 VALUES = ["1.5", "-2", "3e-1", "11"]
@@ -64,7 +64,7 @@ UNLABELLED = {
     "lines.txt": "".join(f"{sequence}\n" for sequence in SEQUENCES).encode(),
     "lines.tsv": "".join(f"{sequence}\n" for sequence in SEQUENCES).encode(),
 }
-PACKERS: dict[str, Callable[[bytes], bytes]] = {
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
@@ -73,42 +73,42 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def save(folder: Path, name: str, content: bytes | str) -> FileSource:
-    """Writes a file, packed as its name says."""
+    """Writes a file, compressed as its name says."""
     content = content.encode() if isinstance(content, str) else content
     path = folder / name
-    path.write_bytes(PACKERS.get(path.suffix, bytes)(content))
+    path.write_bytes(COMPRESSORS.get(path.suffix, bytes)(content))
     return FileSource(path, headerless_label="expression")
 
 
 def rows(source: FileSource | HubSource, columns: Sequence[str]) -> dict[str, list[Any]]:
     """All batches of a source as lists, with the numbers of the rows."""
-    found: dict[str, list[Any]] = {name: [] for name in [*columns, "numbers"]}
+    values: dict[str, list[Any]] = {name: [] for name in [*columns, "numbers"]}
     for batch in source.batches(columns):
         assert isinstance(batch, Batch)
         assert {len(batch.columns[name]) for name in columns} == {len(batch.numbers)}
         for name in columns:
-            found[name] += batch.columns[name].to_pylist()
-        found["numbers"] += batch.numbers.tolist()
-    return found
+            values[name] += batch.columns[name].to_pylist()
+        values["numbers"] += batch.numbers.tolist()
+    return values
 
 
-@pytest.mark.parametrize("packed", PACKERS)
+@pytest.mark.parametrize("compression", COMPRESSORS)
 @pytest.mark.parametrize("name", CONTENTS)
-def test_every_format_gives_the_same_rows(name: str, packed: str, tmp_path: Path) -> None:
-    source = save(tmp_path, name + packed, CONTENTS[name])
-    found = rows(source, COLUMNS)
-    assert found["sequence"] == SEQUENCES
-    assert [float(value) for value in found["expression"]] == [1.5, -2, 0.3, 11]
+def test_every_format_gives_the_same_rows(name: str, compression: str, tmp_path: Path) -> None:
+    source = save(tmp_path, name + compression, CONTENTS[name])
+    values = rows(source, COLUMNS)
+    assert values["sequence"] == SEQUENCES
+    assert [float(value) for value in values["expression"]] == [1.5, -2, 0.3, 11]
     first = 2 if name in ("a.tsv", "a.tab", "a.txt", "a.csv") else 1
-    assert found["numbers"] == list(range(first, first + 4))
+    assert values["numbers"] == list(range(first, first + 4))
 
 
-@pytest.mark.parametrize("packed", PACKERS)
+@pytest.mark.parametrize("compression", COMPRESSORS)
 @pytest.mark.parametrize("name", UNLABELLED)
-def test_every_unlabelled_format_gives_the_same_rows(name: str, packed: str, tmp_path: Path) -> None:
-    found = rows(save(tmp_path, name + packed, UNLABELLED[name]), ["sequence"])
-    assert found["sequence"] == SEQUENCES
-    assert found["numbers"] == ([1, 2, 3, 4] if name.startswith("lines") else [1, 3, 5, 8])
+def test_every_unlabelled_format_gives_the_same_rows(name: str, compression: str, tmp_path: Path) -> None:
+    values = rows(save(tmp_path, name + compression, UNLABELLED[name]), ["sequence"])
+    assert values["sequence"] == SEQUENCES
+    assert values["numbers"] == ([1, 2, 3, 4] if name.startswith("lines") else [1, 3, 5, 8])
 
 
 def test_capital_endings(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_text_as_other_programs_write_it(name: str, change: Callable[[bytes], by
 
 def test_csv_with_quotes(tmp_path: Path) -> None:
     content = '"id, of row","sequence","expression"\n"a ""b"", c","ACGT","1.5"\nd,GG,2\n'
-    found = rows(save(tmp_path, "a.csv", content), ["id, of row", *COLUMNS])
-    assert found["id, of row"] == ['a "b", c', "d"]
-    assert found["sequence"] == ["ACGT", "GG"]
+    values = rows(save(tmp_path, "a.csv", content), ["id, of row", *COLUMNS])
+    assert values["id, of row"] == ['a "b", c', "d"]
+    assert values["sequence"] == ["ACGT", "GG"]
     assert rows(save(tmp_path, "b.csv", '"ACGT","1.5"\n"GG","2"\n'), COLUMNS)["sequence"] == ["ACGT", "GG"]
 
 
@@ -172,16 +172,16 @@ def test_header_or_not(tmp_path: Path) -> None:
     source = FileSource(save(tmp_path, "a.tsv", "DNA\texpression\nACGT\t1\n").path, sequence_column="DNA")
     assert rows(source, ["DNA"])["DNA"] == ["ACGT"]
     assert rows(save(tmp_path, "b.tsv", "acgtn\tNA\nACGT\t1\n"), COLUMNS)["expression"] == ["NA", "1"]
-    with pytest.raises(ValueError, match="no column 'sequence'; columns found: 'name', 'value'"):
+    with fails("c.tsv", "'sequence'", "'name', 'value'", "`sequence_column`"):
         rows(save(tmp_path, "c.tsv", "name\tvalue\nACGT\t1\n"), ["sequence"])
-    with pytest.raises(ValueError, match="no column 'other'; columns found: 'sequence', 'expression'"):
+    with fails("d.tsv", "'other'", "'sequence', 'expression'"):
         rows(save(tmp_path, "d.tsv", "ACGT\t1\n"), ["sequence", "other"])
 
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.fa", "a.parquet"])
 def test_many_batches_are_read_in_order(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 150)
-    monkeypatch.setattr(tables, "BATCH_ROWS", 7)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 150)
+    monkeypatch.setattr(module, "BATCH_ROWS", 7)
     sequences = ["ACGT"[i % 4] * (i % 9 + 1) for i in range(100)]
     if name == "a.parquet":
         pd.DataFrame({"sequence": sequences}).to_parquet(tmp_path / name)
@@ -192,36 +192,36 @@ def test_many_batches_are_read_in_order(name: str, tmp_path: Path, monkeypatch: 
         content = "".join(line.format(sequence, delimiter) for sequence in sequences)
         source = save(tmp_path, name, content if "{}y" not in line else f"sequence{delimiter}x\n{content}")
     assert len(list(source.batches(["sequence"]))) > 3
-    found = rows(source, ["sequence"])
-    assert found["sequence"] == sequences
+    values = rows(source, ["sequence"])
+    assert values["sequence"] == sequences
     first = 2 if name in ("a.tsv", "a.csv") else 1
-    assert found["numbers"] == list(itertools.islice(itertools.count(first, 2 if name == "a.fa" else 1), 100))
+    assert values["numbers"] == list(itertools.islice(itertools.count(first, 2 if name == "a.fa" else 1), 100))
 
 
 def test_a_blank_line_is_an_empty_row_and_counts(tmp_path: Path) -> None:
-    found = rows(save(tmp_path, "a.tsv", "sequence\texpression\nAC\t1\n\nGG\t2\n"), COLUMNS)
-    assert found == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
+    values = rows(save(tmp_path, "a.tsv", "sequence\texpression\nAC\t1\n\nGG\t2\n"), COLUMNS)
+    assert values == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
 
 
-@pytest.mark.parametrize("block", [tables.BLOCK_BYTES, 24])
-@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize("block", [module.BLOCK_BYTES, 24])
+@pytest.mark.parametrize("compression", ["", ".gz"])
 @pytest.mark.parametrize("end", ["\n", "\n\n\n", "\r\n\r\n", "\n" * 60, "\t\n\t\n", "\t"])
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
 def test_empty_lines_at_the_end_are_no_rows(
-    name: str, end: str, packing: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, end: str, compression: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "BLOCK_BYTES", block)
+    monkeypatch.setattr(module, "BLOCK_BYTES", block)
     content = "sequence\texpression\nAC\t1\n\nGG\t2\n" + end
     content = content.replace("\t", "," if name == "a.csv" else "\t")
-    source = save(tmp_path, f"{name}{packing}", content)
+    source = save(tmp_path, f"{name}{compression}", content)
     assert rows(source, COLUMNS) == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
     assert rows(source, ["sequence"])["sequence"] == ["AC", "", "GG"]
 
 
 def test_empty_lines_at_the_end_of_other_files(tmp_path: Path) -> None:
     assert rows(save(tmp_path, "a.txt", "ACGT\nGG\n\n\n"), ["sequence"])["sequence"] == ["ACGT", "GG"]
-    found = rows(save(tmp_path, "a.jsonl", '{"sequence": "AC"}\n{"sequence": "GG"}\n\n\r\n'), ["sequence"])
-    assert found == {"sequence": ["AC", "GG"], "numbers": [1, 2]}
+    values = rows(save(tmp_path, "a.jsonl", '{"sequence": "AC"}\n{"sequence": "GG"}\n\n\r\n'), ["sequence"])
+    assert values == {"sequence": ["AC", "GG"], "numbers": [1, 2]}
     assert list(save(tmp_path, "b.tsv", "sequence\tx\n\n\n").batches(["sequence"])) == []
     assert list(save(tmp_path, "b.jsonl", "\n\n").batches(["sequence"])) == []
 
@@ -235,13 +235,13 @@ def test_a_last_row_without_a_sequence_is_no_empty_line(tmp_path: Path) -> None:
 
 
 def test_a_ragged_row_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BLOCK_BYTES", 150)
+    monkeypatch.setattr(module, "BLOCK_BYTES", 150)
     source = save(tmp_path, "a.tsv", "sequence\tx\n" + "ACGTACGT\t1\n" * 97 + "ACG\n" + "AC\t1\n" * 5)
-    with pytest.raises(ValueError, match=r"a.tsv, line 99: 1 columns, but 2 in the first line: 'ACG'$"):
+    with fails("a.tsv, line 99: 1 column,", "'ACG'"):
         rows(source, ["sequence"])
 
 
-def test_place(tmp_path: Path) -> None:
+def test_location(tmp_path: Path) -> None:
     assert FileSource(tmp_path / "a.csv.gz").location(7) == f"{tmp_path}/a.csv.gz, line 7"
     assert FileSource(tmp_path / "a.parquet").location(7) == f"{tmp_path}/a.parquet, row 7"
 
@@ -253,10 +253,10 @@ def test_json_with_values_of_several_kinds(tmp_path: Path) -> None:
         '{"sequence": "TT", "a": null, "b": null, "d": 1}',
         f'{{"sequence": "TT", "a": 1, "b": 1, "c": {10**30}}}',
     ]
-    found = rows(save(tmp_path, "a.jsonl", "\n".join(lines)), ["sequence", "a", "b", "c"])
-    assert found["a"] == [1, 2.5, None, 1]
-    assert found["b"] == ["x", "3", None, "1"]
-    assert found["c"] == ["1", None, None, str(10**30)]
+    values = rows(save(tmp_path, "a.jsonl", "\n".join(lines)), ["sequence", "a", "b", "c"])
+    assert values["a"] == [1, 2.5, None, 1]
+    assert values["b"] == ["x", "3", None, "1"]
+    assert values["c"] == ["1", None, None, str(10**30)]
 
 
 def test_long_lines(tmp_path: Path) -> None:
@@ -270,52 +270,53 @@ def test_long_lines(tmp_path: Path) -> None:
     }.items():
         assert rows(save(tmp_path, name, content), ["sequence"])["sequence"] == [long, "AC"], name
     source = save(tmp_path, "b.tsv", f"sequence\tx\n{long * 10}\t1\nAC\t2\n")
-    with pytest.raises(ValueError, match=r"b.tsv: cannot be read .* write long sequences as FASTA$"):
+    with fails("b.tsv", "FASTA"):
         rows(source, ["sequence"])
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "parts"),
     [
-        ("a.tsv", "", r"a.tsv: the file is empty$"),
-        ("a.xlsx", "PK", r"a.xlsx: the name does not say the format: allowed endings are .tsv .* also with .gz .zst .bz2$"),
-        ("sequences", "AC", "the name does not say the format"),
-        ("a.gz", "AC", "the name does not say the format"),
-        ("a.tsv", "sequence\texpression\nAC\t1\nGG\n", r"a.tsv, line 3: 1 columns, but 2 in the first line: 'GG'$"),
-        ("a.tsv", "sequence\texpression\r\nAC\t1\r\nGG\t2\t3\r\n", r"a.tsv, line 3: 3 columns, but 2 .*'GG\\t2\\t3'$"),
-        ("a.csv", "sequence,expression\nAC,1\nGG,2,5\n", r"a.csv, line 3: 3 columns, but 2"),
-        ("a.tsv", "sequence,expression\nAC,1\n", r"a.tsv: no column 'sequence'; .* divided by ',': .* should end in .csv$"),
-        ("a.csv", "sequence\texpression\nAC\t1\n", r"divided by '\\t': the file's name should end in .tsv$"),
-        ("a.csv", "sequence;expression\nAC;1,5\n", r"divided by ';': the file's name should end in .csv, with commas$"),
-        ("a.tsv", "seq\texpression\nAC\t1\n", "no column 'sequence'; columns found: 'seq', 'expression'; name them by"),
-        ("a.tsv", "\nAC\t1\n", "no column 'sequence'; columns found: ''"),
-        ("a.csv", "\nAC,1\n", "no column 'sequence'; columns found: ''"),
-        ("a.tsv", "sequence\tsequence\texpression\nA\tC\t1\n", r"the column 'sequence' stands twice in the header$"),
-        ("a.tsv", b"sequence\texpression\nAC\xff\t1\n", r"a.tsv: not a text file \("),
-        ("a.tsv", "sequence\texpression\nAC\t1\n".encode("utf-16"), r"a.tsv: not a text file \("),
-        ("a.tsv", bytes(range(256)), r"a.tsv: not a text file \("),
-        ("a.tsv", b"\0\0\0\0\n\0\0", r"a.tsv: not a text file \(it holds zero bytes\)$"),
-        ("a.fa", b">a\nAC\xff\n", r"a.fa: not a text file \("),
-        ("a.fa", "ACGT\n", r"a.fa, line 1: 'ACGT' before the first header: a FASTA file begins with >name$"),
-        ("a.fa", ">a\nAC\n>\nAC\n", r"a.fa, line 3: a FASTA header without a name"),
-        ("a.fa", ">a\nAC\n", "a FASTA file has no column 'expression': use a table"),
-        ("a.jsonl", b'{"sequence": "\xff"}', r"a.jsonl: not a text file \("),
-        ("a.jsonl", '{"sequence": "AC", "expression": 1}\n\n{"sequence": "AG", "expression": 2}\n', r"a.jsonl, line 2: '': needed is one \{\"column\": value, ...\} a line$"),
-        ("a.jsonl", "[" * 100_000, r"a.jsonl, line 1: '\[\[\["),
-        ("a.json", '[{"sequence": "AC", "expression": 1}]', r"a.json, line 1: .* needed is one"),
-        ("a.json", '{\n"sequence": "AC"\n}', r"a.json, line 1: '\{': needed is one"),
-        ("a.jsonl", '{"seq": "AC", "expression": 1}', "no column 'sequence'; columns found: 'seq', 'expression'"),
-        ("a.parquet", "no parquet", r"a.parquet: cannot be read \(.*\): is it whole, and what its name says\?$"),
+        ("a.tsv", "", ["empty"]),
+        ("a.xlsx", "PK", ["format", ".tsv", ".gz .zst .bz2"]),
+        ("sequences", "AC", ["format", ".tsv"]),
+        ("a.gz", "AC", ["format", ".tsv"]),
+        ("a.tsv", "sequence\texpression\nAC\t1\nGG\n", ["line 3: 1 column,", "2", "'GG'"]),
+        ("a.tsv", "sequence\texpression\r\nAC\t1\r\nGG\t2\t3\r\n", ["line 3: 3 columns", "2", r"'GG\t2\t3'"]),
+        ("a.csv", "sequence,expression\nAC,1\nGG,2,5\n", ["line 3: 3 columns", "2"]),
+        ("a.tsv", "sequence,expression\nAC,1\n", ["'sequence'", "','", ".csv"]),
+        ("a.csv", "sequence\texpression\nAC\t1\n", ["'sequence'", r"'\t'", ".tsv"]),
+        ("a.csv", "sequence;expression\nAC;1,5\n", ["'sequence'", "';'", ".csv, with commas"]),
+        ("a.tsv", "seq\texpression\nAC\t1\n", ["'sequence'", "'seq', 'expression'", "`sequence_column`"]),
+        ("a.tsv", "\nAC\t1\n", ["'sequence'", "columns ''"]),
+        ("a.csv", "\nAC,1\n", ["'sequence'", "columns ''"]),
+        ("a.tsv", "sequence\tsequence\texpression\nA\tC\t1\n", ["'sequence' twice"]),
+        ("a.tsv", b"sequence\texpression\nAC\xff\t1\n", ["not a text file ("]),
+        ("a.tsv", "sequence\texpression\nAC\t1\n".encode("utf-16"), ["not a text file ("]),
+        ("a.tsv", bytes(range(256)), ["not a text file ("]),
+        ("a.tsv", b"\0\0\0\0\n\0\0", ["not a text file (", "zero bytes"]),
+        ("a.fa", b">a\nAC\xff\n", ["not a text file ("]),
+        ("a.fa", "ACGT\n", ["line 1", "'ACGT'", ">name"]),
+        ("a.fa", ">a\nAC\n>\nAC\n", ["line 3", "without a name"]),
+        ("a.fa", ">a\nAC\n", ["'expression'", "table"]),
+        ("a.jsonl", b'{"sequence": "\xff"}', ["not a text file ("]),
+        ("a.jsonl", '{"sequence": "AC", "expression": 1}\n\n{"sequence": "AG", "expression": 2}\n', ["line 2: ''", '{"column": value, ...}']),
+        ("a.jsonl", "[" * 100_000, ["line 1: '[[["]),
+        ("a.json", '[{"sequence": "AC", "expression": 1}]', ["line 1", '{"column": value, ...}']),
+        ("a.json", '{\n"sequence": "AC"\n}', ["line 1: '{'", '{"column": value, ...}']),
+        ("a.jsonl", '{"seq": "AC", "expression": 1}', ["'sequence'", "'seq', 'expression'"]),
+        ("a.parquet", "no parquet", ["cannot be read"]),
     ],
 )  # fmt: skip
-def test_refused_files(name: str, content: bytes | str, message: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    columns = COLUMNS if name != "a.fa" or "column" in message else ["sequence"]
-    with pytest.raises(ValueError, match=message) as found:
-        rows(FileSource(tmp_path / name), columns)
-    assert "\n" not in str(found.value)
-    assert str(found.value).startswith(f"{tmp_path}/{name}")
-    assert len(str(found.value)) - len(str(tmp_path)) < 300
+def test_unusable_files(name: str, content: bytes | str, parts: list[str], tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    columns = COLUMNS if name != "a.fa" or "'expression'" in parts else ["sequence"]
+    with fails(*parts) as caught:
+        rows(FileSource(path), columns)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert len(message) - len(str(tmp_path)) < 300
 
 
 @pytest.mark.parametrize("name", ["a.tsv.gz", "a.fa.gz", "a.jsonl.gz", "a.parquet.gz", "a.tsv.zst", "a.tsv.bz2"])
@@ -324,23 +325,22 @@ def test_truncated_files_are_never_read_as_whole(name: str, kept: float, tmp_pat
     content = {"fa": ">a\nACGT\n", "jsonl": '{"sequence": "ACGT"}\n'}.get(name.split(".")[1], "ACGT\n")
     random = np.random.default_rng(0)
     noise = "".join("".join(random.choice(list("ACGT"), 50)) + content for _ in range(3000))
-    data = PACKERS[Path(name).suffix](noise.encode())
+    data = COMPRESSORS[Path(name).suffix](noise.encode())
     (tmp_path / name).write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(ValueError, match=re.escape(name)) as found:
+    with fails(name):
         rows(FileSource(tmp_path / name), ["sequence"])
-    assert "\n" not in str(found.value)
 
 
 def test_a_plain_file_named_gz(tmp_path: Path) -> None:
     (tmp_path / "a.tsv.gz").write_bytes(CONTENTS["a.tsv"])
-    with pytest.raises(ValueError, match=r"a.tsv.gz: cannot be read \(.*\): is it whole, and what its name says\?$"):
+    with fails("a.tsv.gz", "cannot be read"):
         rows(FileSource(tmp_path / "a.tsv.gz"), COLUMNS)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"absent.tsv: no such file$"):
+    with fails("absent.tsv: no such file"):
         rows(FileSource(tmp_path / "absent.tsv"), COLUMNS)
-    with pytest.raises(ValueError, match="is a folder: name a file in it, or give it as --dataset_name$"):
+    with fails(f"{tmp_path} is a folder", "`dataset_name`"):
         rows(FileSource(tmp_path), COLUMNS)
 
 
@@ -352,7 +352,7 @@ def test_checksum_is_that_of_the_bytes(tmp_path: Path) -> None:
 
 
 def test_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "BATCH_ROWS", 3)
+    monkeypatch.setattr(module, "BATCH_ROWS", 3)
     dataset = datasets.Dataset.from_dict({"sequence": ["AC", "GG", None, "TT", "A"], "x": [1, 2, 3, 4, 5]})
     source = HubSource("me/data, train", dataset)
     assert rows(source, ["x", "sequence"]) == {
@@ -364,7 +364,7 @@ def test_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows(picked, ["x"])["x"] == [5, 1]
     assert picked.checksum != source.checksum
     assert source.location(3) == "me/data, train, row 3"
-    with pytest.raises(ValueError, match=r"me/data, train: no column 'y'; columns found: \['sequence', 'x'\]$"):
+    with fails("me/data, train", "'y'", "['sequence', 'x']"):
         rows(source, ["y"])
 
 
@@ -389,25 +389,25 @@ def test_numbers(values: pa.Array, expected: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "parts"),
     [
-        (["1", "high"], r"^a.tsv, line 6: expression is 'high': allowed are numbers$"),
-        (["1", "2", "1,5"], r"^a.tsv, line 7: expression is '1,5': allowed are numbers \(write decimals with a point\)$"),
-        (["inf"], r"^a.tsv, line 5: expression is inf: allowed are finite numbers"),
-        (["1", "-Infinity"], r"^a.tsv, line 6: expression is -inf: allowed are finite numbers"),
-        (["1", "1e39"], r"^a.tsv, line 6: expression is 1e\+39: allowed are finite numbers \(float32\)$"),
-        (["1e999"], r"^a.tsv, line 5: expression is inf"),
-        ([1.0, float("inf")], r"^a.tsv, line 6: expression is inf"),
-        ([[1], [2]], r"^a.tsv, line 5: expression is '\[1\]'"),
+        (["1", "high"], ["line 6", "'high'"]),
+        (["1", "2", "1,5"], ["line 7", "'1,5'", "point"]),
+        (["inf"], ["line 5", "is inf"]),
+        (["1", "-Infinity"], ["line 6", "is -inf"]),
+        (["1", "1e39"], ["line 6", "is 1e+39", "float32"]),
+        (["1e999"], ["line 5", "is inf"]),
+        ([1.0, float("inf")], ["line 6", "is inf"]),
+        ([[1], [2]], ["line 5", "'[1]'"]),
     ],
 )  # fmt: skip
-def test_refused_numbers(values: list[Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_what_is_no_number(values: list[Any], parts: list[str]) -> None:
+    with fails("a.tsv, ", "expression", *parts):
         to_numbers(pa.array(values), FileSource(Path("a.tsv")), 5, "expression")
 
 
 def test_examples_in_docstrings() -> None:
-    found = doctest.testmod(tables)
+    found = doctest.testmod(module)
     assert found.attempted
     assert not found.failed
 

@@ -1,8 +1,9 @@
 """Metrics: against scipy and scikit-learn, values worked out by hand, and what has no value."""
 
+import json
 import multiprocessing
-import pickle
-import socket
+import multiprocessing.connection
+import os
 import subprocess
 import sys
 import warnings
@@ -13,9 +14,21 @@ import pytest
 import sklearn.metrics
 from scipy import stats
 
-from kmerbert.predicting.table import match_rows
-from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics
+from kmerbert.scoring import metrics as metrics_module
+from kmerbert.scoring.metrics import (
+    FOLDER,
+    METRIC_LABELS,
+    REGRESSION_METRICS,
+    is_lower_better,
+    load_metrics,
+    masked_lm_metrics,
+    prediction_spread,
+    regression_metrics,
+    warn_if_collapsed,
+)
+from tests.support.messages import check_message, fails
 
+ROOT = Path(__file__).resolve().parents[2]
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.normal(11, 2.5, 200)
 PREDICTIONS = 0.5 * LABELS + RANDOM.normal(5, 1, 200)
@@ -94,111 +107,189 @@ def test_r2_of_constant_labels_is_zero_and_of_bad_predictions_negative() -> None
 
 
 @pytest.mark.parametrize(
-    ("predictions", "labels", "names", "message"),
+    ("predictions", "labels", "names", "parts"),
     [
-        ([1.0, 2.0], [1.0], None, r"predictions \(2,\), labels \(1,\)"),
-        (np.ones((2, 2)), np.ones(2), None, r"predictions \(2, 2\), labels \(2,\)"),
-        (1.0, 1.0, None, r"must be \(n,\)"),
-        ([], [], None, "no rows"),
-        ([1, np.nan, np.inf], [1, 2, 3], None, "2 of 3 rows .* first row 1 .*nan.*learning_rate"),
-        ([1, 2], [1, np.inf], None, "label of row 1 .* infinite"),
-        (np.ones((2, 2)), [[1, np.nan], [2, np.nan]], ["a", "b"], "'b' has no measured value in 2 rows"),
-        (np.ones((2, 2)), np.ones((2, 2)), ["a"], "2 outputs, but the names"),
-        (np.ones((2, 2)), np.ones((2, 2)), ["a", "a"], "none twice"),
+        ([1.0, 2.0], [1.0], None, ("(2,)", "(1,)")),
+        (np.ones((2, 2)), np.ones(2), None, ("(2, 2)", "(2,)")),
+        (1.0, 1.0, None, ("()", "(n,)")),
+        ([], [], None, ("(0,)", "no rows")),
+        ([1, np.nan, np.inf], [1, 2, 3], None, ("2 of 3 rows", "row 1", "[nan]", "`learning_rate`")),
+        ([1, 2], [1, np.inf], None, ("row 1", "infinite")),
+        (np.ones((2, 2)), [[1, np.nan], [2, np.nan]], ["a", "b"], ("'b'", "2 rows")),
+        (np.ones((2, 2)), np.ones((2, 2)), ["a"], ("2 outputs", "['a']")),
+        (np.ones((2, 2)), np.ones((2, 2)), ["a", "a"], ("2 outputs", "['a', 'a']")),
     ],
 )
-def test_refusals(predictions: list, labels: list, names: list[str] | None, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_what_cannot_be_compared(
+    predictions: list, labels: list, names: list[str] | None, parts: tuple[str, ...]
+) -> None:
+    with fails(*parts):
         regression_metrics(predictions, labels, names)
 
 
+def test_many_rows_are_computed_piece_by_piece() -> None:
+    labels, predictions = np.tile(LABELS, 700), np.tile(PREDICTIONS, 700)  # two pieces and a part of one
+    assert regression_metrics(predictions, labels) == pytest.approx(regression_metrics(PREDICTIONS, LABELS), abs=1e-12)
+
+
+def test_masked_lm_metrics_by_hand() -> None:
+    counts = np.array([[3, 2, 3 * np.log(2), 4, 1], [1, 1, np.log(2), 0, 0]])
+    expected = {"accuracy": 0.75, "perplexity": 2.0, "base_accuracy": 0.25, "hidden_bases": 4.0}
+    assert masked_lm_metrics(counts) == pytest.approx(expected)
+    assert masked_lm_metrics(counts.sum(axis=0)) == pytest.approx(expected)
+
+
+def test_masked_lm_metrics_stay_finite() -> None:
+    assert np.isfinite(list(masked_lm_metrics(np.zeros((2, 5))).values())).all()
+    assert np.isfinite(masked_lm_metrics([[1, 0, 1e6, 0, 0]])["perplexity"])
+
+
+@pytest.mark.parametrize("name", ["loss", "mse", "rmse", "mae", "perplexity"])
+def test_which_metrics_are_better_if_lower(name: str) -> None:
+    assert all(is_lower_better(metric) for metric in (name, f"eval_{name}", f"eval_{name}_leaf"))
+
+
+@pytest.mark.parametrize("name", ["pearsonr", "spearmanr", "r2", "accuracy", "base_accuracy"])
+def test_which_metrics_are_better_if_higher(name: str) -> None:
+    assert not any(is_lower_better(metric) for metric in (name, f"eval_{name}", f"eval_{name}_mse"))
+
+
+def test_every_metric_has_a_label() -> None:
+    assert set(METRIC_LABELS) >= {*REGRESSION_METRICS, *metrics_module.MASKED_LM_METRICS}
+
+
 def test_prediction_spread() -> None:
-    labels = np.array([[0.0, 5.0], [2.0, 5.0], [np.nan, 5.0]])
-    predictions = np.array([[1.0, 1.0], [2.0, 2.0], [99.0, 3.0]])
-    np.testing.assert_allclose(prediction_spread(predictions, labels), [0.5, 1.0])
-    np.testing.assert_allclose(prediction_spread([4.0, 4.0], [1.0, 2.0]), [0.0])
-    with pytest.raises(ValueError, match="NaN or infinite"):
-        prediction_spread([np.nan, 1.0], [1.0, 2.0])
+    labels = np.array([[0.0, 5.0, 1.0, np.nan], [2.0, 5.0, 2.0, np.nan], [np.nan, 5.0, 3.0, np.nan]])
+    predictions = np.array([[1.0, 1.0, 4.0, 1.0], [2.0, 2.0, 4.0, 2.0], [99.0, 3.0, 4.0, 3.0]])
+    # The third prediction is constant; of the second and the fourth label nothing can be said.
+    np.testing.assert_allclose(prediction_spread(predictions, labels), [0.5, 1.0, 0.0, 1.0])
 
 
-def test_match_rows() -> None:
-    np.testing.assert_array_equal(match_rows(["b", "a", "c"], ["a", "b", "c"]), [1, 0, 2])
-    np.testing.assert_array_equal(match_rows(["a", "a", "b"], ["a", "a", "b"]), [0, 1, 2])
-    with pytest.raises(ValueError, match="2 rows against 3; 'c' is in one of the two only"):
-        match_rows(["a", "b"], ["a", "b", "c"])
-    with pytest.raises(ValueError, match="another order, and 'a' is not unique"):
-        match_rows(["a", "a", "b"], ["b", "a", "a"])
-    with pytest.raises(ValueError, match="another order, and 'b' is not unique"):
-        match_rows(["a", "b", "b"], ["a", "b"])
+def test_outputs_that_collapsed_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert warn_if_collapsed(np.array([0.04, 0.06, 0.0]), ["a", "b", "c"]) == ["a", "c"]
+    for message, name in zip(caplog.messages, "ac", strict=True):
+        check_message(message, f"{name}:", "5 %", "`learning_rate`")
+    caplog.clear()
+    assert warn_if_collapsed(np.array([0.5]), ["a"]) == []
+    assert not caplog.records
 
 
-def test_the_functions_need_no_torch() -> None:
-    code = "import sys, kmerbert.scoring.metrics; sys.exit('torch' in sys.modules or 'evaluate' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])
+# Modules that programs without a model use. `cli/launch.py` is not one of them: it starts the processes of torch.
+LIGHT_MODULES = [
+    *(f"kmerbert.cli.{name}" for name in ("flags", "parser", "run")),
+    *(f"kmerbert.dna.{name}" for name in ("flanks", "sequences")),
+    *(f"kmerbert.scoring.{name}" for name in ("comparison", "dream", "metrics", "noise_ceiling")),
+    *(f"kmerbert.predicting.{name}" for name in ("table", "intervals")),
+]
+IMPORT_ALL = """
+import importlib, sys
+
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    if heavy := {"torch", "evaluate", "datasets"} & sys.modules.keys():
+        sys.exit(f"{name} imports {heavy}")
+"""
 
 
-def _share(folder: str, process: int, connection: multiprocessing.connection.Connection) -> None:
+def test_programs_without_a_model_import_neither_torch_nor_evaluate() -> None:
+    command = [sys.executable, "-c", IMPORT_ALL, *LIGHT_MODULES]
+    assert subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True).stderr == ""
+
+
+@pytest.mark.parametrize(("room", "heavy"), [("cli", {"launch"}), ("dna", set()), ("scoring", {"masked"})])
+def test_a_new_module_is_light_or_known_to_be_heavy(room: str, heavy: set[str]) -> None:
+    names = {path.stem for path in (ROOT / "kmerbert" / room).glob("*.py")} - {"__init__"}
+    light = {name.split(".")[2] for name in LIGHT_MODULES if name.split(".")[1] == room}
+    assert names == light | heavy
+
+
+# Runs in a process that knows neither this project nor a cache, and cannot reach any network.
+ELSEWHERE = """
+import json, os, socket, sys
+
+def connect(*_):
+    raise AssertionError("tried to reach the network")
+
+socket.socket.connect = socket.socket.connect_ex = socket.create_connection = socket.getaddrinfo = connect
+import evaluate
+
+folder, predictions, labels, counts = json.load(sys.stdin)
+regression, masked_lm = (evaluate.load(folder, kind) for kind in ("regression", "masked_lm"))
+assert isinstance(regression, evaluate.Metric) and isinstance(masked_lm, evaluate.Metric)
+for rows in (slice(0, 50), slice(50, None)):
+    regression.add_batch(predictions=predictions[rows], references=labels[rows])
+for row in counts:
+    masked_lm.add(predictions=row)
+results = {"regression by batch": regression.compute(), "masked_lm by batch": masked_lm.compute()}
+results["regression"] = regression.compute(predictions=predictions, references=labels)
+results["default"] = evaluate.load(folder).compute(predictions=predictions, references=labels)
+results["masked_lm"] = masked_lm.compute(predictions=counts)
+two = [[value, -value] for value in predictions], [[value, value] for value in labels]
+results["two outputs"] = regression.compute(predictions=two[0], references=two[1], names=["a", "b"])
+pairs = evaluate.load(folder, "regression")
+pairs.add_batch(predictions=two[0], references=two[1])
+results["two outputs by batch"] = pairs.compute(names=["a", "b"])
+try:
+    evaluate.load(folder, "regresion")
+except ValueError as error:
+    results["unknown"] = str(error)
+results["kmerbert"] = [name for name in sys.modules if name.startswith("kmerbert")]
+print(json.dumps(results))
+"""
+COUNTS = [[3.0, 2.0, 1.5, 4.0, 1.0], [1.0, 1.0, 0.5, 0.0, 0.0]]
+
+
+def test_evaluate_loads_the_metrics_offline_from_anywhere(tmp_path: Path) -> None:
+    elsewhere, home = tmp_path / "elsewhere", tmp_path / "home"
+    elsewhere.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
+    ended = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        cwd=elsewhere,
+        env=environment | {"HF_HOME": str(home)},
+        input=json.dumps([str(FOLDER), PREDICTIONS.tolist(), LABELS.tolist(), COUNTS]),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    results = json.loads(ended.stdout.splitlines()[-1])
+    expected = regression_metrics(PREDICTIONS, LABELS)
+    assert results["regression"] == results["regression by batch"] == results["default"] == expected
+    assert results["masked_lm"] == results["masked_lm by batch"] == masked_lm_metrics(COUNTS)
+    two = np.stack([PREDICTIONS, -PREDICTIONS], axis=1), np.stack([LABELS, LABELS], axis=1)
+    assert results["two outputs"] == results["two outputs by batch"] == regression_metrics(*two, names=["a", "b"])
+    check_message(results["unknown"], "'regresion'", "regression", "masked_lm")
+    assert results["kmerbert"] == []
+    assert not list(elsewhere.iterdir())
+
+
+def test_an_unknown_kind_of_metrics() -> None:
+    with fails("'accuracy'", "regression", "masked_lm"):
+        load_metrics("accuracy")
+
+
+def share(cache: str, process: int, connection: multiprocessing.connection.Connection) -> None:
     """Computes the metrics of two processes' rows, as one of them."""
-    from kmerbert.scoring.metrics import RegressionMetrics
+    import evaluate
 
-    metric = RegressionMetrics(num_process=2, process_id=process, experiment_id="share", cache_dir=folder)
+    options = {"num_process": 2, "process_id": process, "experiment_id": "share", "cache_dir": cache}
+    metric = evaluate.load(str(FOLDER), "regression", **options)
     connection.send(metric.compute(predictions=PREDICTIONS[process::2], references=LABELS[process::2]))
 
 
-class TestRegressionMetrics:
-    """The class for `evaluate`; the first test that asks for it waits for the import of torch."""
-
-    @pytest.fixture(autouse=True)
-    def offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(*_: object) -> None:
-            raise AssertionError("tried to reach the network")
-
-        monkeypatch.setattr(socket.socket, "connect", refuse)
-
-    def test_agrees_with_the_function(self, tmp_path: Path) -> None:
-        import evaluate
-
-        from kmerbert.scoring.metrics import RegressionMetrics
-
-        metric = RegressionMetrics(cache_dir=str(tmp_path))
-        assert isinstance(metric, evaluate.Metric)
-        assert pickle.loads(pickle.dumps(RegressionMetrics)) is RegressionMetrics
-        expected = regression_metrics(PREDICTIONS, LABELS)
-        assert metric.compute(predictions=PREDICTIONS, references=LABELS) == expected
-        for rows in (slice(0, 50), slice(50, None)):
-            metric.add_batch(predictions=PREDICTIONS[rows].tolist(), references=LABELS[rows].tolist())
-        assert metric.compute() == expected
-        assert not [file for file in tmp_path.rglob("*") if file.is_file()]
-
-    def test_several_outputs_and_missing_labels(self, tmp_path: Path) -> None:
-        from kmerbert.scoring.metrics import RegressionMetrics
-
-        predictions, labels = np.stack([PREDICTIONS, LABELS], axis=1), np.stack([LABELS, PREDICTIONS], axis=1)
-        labels[3, 0] = np.nan
-        found = RegressionMetrics(cache_dir=str(tmp_path)).compute(
-            predictions=predictions, references=labels, names=["a", "b"]
-        )
-        assert found == regression_metrics(predictions, labels, ["a", "b"])
-
-    def test_two_processes_give_the_result_of_one(self, tmp_path: Path) -> None:
-        from kmerbert.scoring.metrics import RegressionMetrics
-
-        assert RegressionMetrics  # imported before the processes part, so that each starts at once
-        context = multiprocessing.get_context("fork")
-        pipes = [context.Pipe(duplex=False) for _ in range(2)]
-        processes = [
-            context.Process(target=_share, args=(str(tmp_path), process, pipes[process][1])) for process in range(2)
-        ]
-        for process in processes:
-            process.start()
-        first, second = (receive.recv() if receive.poll(60) else "no answer" for receive, _ in pipes)
-        for process in processes:
-            process.join(60)
-        assert first == pytest.approx(regression_metrics(PREDICTIONS, LABELS), abs=1e-12)
-        assert second is None
-
-    def test_an_unknown_name_is_an_attribute_error(self) -> None:
-        import kmerbert.scoring.metrics
-
-        with pytest.raises(AttributeError, match="no attribute 'RegresionMetrics'"):
-            _ = kmerbert.scoring.metrics.RegresionMetrics
+def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
+    expected = regression_metrics(PREDICTIONS, LABELS)  # loaded before the processes part, so that each starts at once
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in range(2)]
+    processes = [
+        context.Process(target=share, args=(str(tmp_path), process, pipes[process][1])) for process in range(2)
+    ]
+    for process in processes:
+        process.start()
+    first, second = (receive.recv() if receive.poll(60) else "no answer" for receive, _ in pipes)
+    for process in processes:
+        process.join(60)
+    assert first == pytest.approx(expected, abs=1e-12)
+    assert second is None

@@ -1,27 +1,29 @@
-"""The noise ceiling: by hand, against simulated measurements without noise, and what is refused."""
+"""The noise ceiling: by hand, against simulated measurements without noise, and replicates without one."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from kmerbert.scoring.noise_ceiling import noise_ceiling
+from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
+from tests.support.messages import check_message, fails
 
 NAMES = ["one", "two", "three", "four"]
 
 
 def test_two_replicates_by_hand() -> None:
     # Deviations -1 0 1 and -1 1 0: r = 1 / 2; reliability of the mean 2 * 0.5 / 1.5.
-    found = noise_ceiling(np.array([[0.0, 10.0], [1.0, 12.0], [2.0, 11.0], [np.nan, 50.0]]), ["a", "b"])
-    assert found == pytest.approx((2, 3, 0.5, 2 / 3, (2 / 3) ** 0.5))
-    assert found.line() == (
-        "no model can beat r = 0.816 on the mean of these 2 replicates (their mean r is 0.500 in 3 rows)"
-    )
+    ceiling = noise_ceiling(np.array([[0.0, 10.0], [1.0, 12.0], [2.0, 11.0], [np.nan, 50.0]]), ["a", "b"])
+    assert ceiling == pytest.approx((2, 3, 0.5, 2 / 3, (2 / 3) ** 0.5))
+    check_message(ceiling.line(), "0.816", "2 replicates", "0.500", "3 rows")
 
 
 def test_three_replicates_use_the_mean_of_all_pairs() -> None:
     columns = np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 1.0], [2.0, 1.0, 2.0]])
-    found = noise_ceiling(columns, NAMES[:3])
-    assert found.replicate_pearsonr == pytest.approx((0.5 + 1 + 0.5) / 3)
-    assert found.reliability == pytest.approx(3 * (2 / 3) / (1 + 2 * (2 / 3)))
+    ceiling = noise_ceiling(columns, NAMES[:3])
+    assert ceiling.replicate_pearsonr == pytest.approx((0.5 + 1 + 0.5) / 3)
+    assert ceiling.reliability == pytest.approx(3 * (2 / 3) / (1 + 2 * (2 / 3)))
 
 
 @pytest.mark.parametrize("n_replicates", [2, 3, 4])
@@ -29,9 +31,9 @@ def test_the_value_without_noise_reaches_the_ceiling(n_replicates: int) -> None:
     random = np.random.default_rng(n_replicates)
     truth = random.normal(11, 2.5, 40_000)
     replicates = truth[:, None] + random.normal(0, 3, (40_000, n_replicates))
-    found = noise_ceiling(replicates, NAMES[:n_replicates])
-    assert np.corrcoef(truth, replicates.mean(axis=1))[0, 1] == pytest.approx(found.noise_ceiling, abs=0.01)
-    assert found.reliability == pytest.approx(2.5**2 / (2.5**2 + 9 / n_replicates), abs=0.02)
+    ceiling = noise_ceiling(replicates, NAMES[:n_replicates])
+    assert np.corrcoef(truth, replicates.mean(axis=1))[0, 1] == pytest.approx(ceiling.noise_ceiling, abs=0.01)
+    assert ceiling.reliability == pytest.approx(2.5**2 / (2.5**2 + 9 / n_replicates), abs=0.02)
 
 
 def test_perfect_and_unrelated_replicates() -> None:
@@ -42,15 +44,26 @@ def test_perfect_and_unrelated_replicates() -> None:
 
 
 @pytest.mark.parametrize(
-    ("replicates", "names", "message"),
+    ("replicates", "names", "parts"),
     [
-        ([[1.0], [2.0], [3.0]], ["a"], "a: give two columns or more, each once"),
-        ([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], ["a", "a"], "a,a: give two columns or more, each once"),
-        ([[1.0, 1.0], [2.0, 2.0], [3.0, np.nan]], ["a", "b"], "a,b: 2 of 3 rows have all replicates, but needed are 3: "),
-        ([[1.0, 4.0], [2.0, 4.0], [3.0, 4.0]], ["a", "b"], "a,b: b is 4 in all 3 rows: leave that column out"),
-        ([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]], ["a", "b"], "a,b: their mean correlation is -1.000: name replicates"),
+        ([[1.0], [2.0], [3.0]], ["a"], ("two",)),
+        ([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], ["a", "a"], ("once",)),
+        ([[1.0, 1.0], [2.0, 2.0], [3.0, np.nan]], ["a", "b"], ("2 of 3 rows", "at least 3")),
+        ([[1.0, 4.0], [2.0, 4.0], [3.0, 4.0]], ["a", "b"], ("b is 4", "3 rows")),
+        ([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]], ["a", "b"], ("-1.000",)),
     ],
-)  # fmt: skip
-def test_refusals(replicates: list[list[float]], names: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=f"^--replicate_columns {message}"):
+)
+def test_replicates_without_a_ceiling(replicates: list[list[float]], names: list[str], parts: tuple[str, ...]) -> None:
+    with fails(f"`replicate_columns` {','.join(names)}", *parts):
         noise_ceiling(np.array(replicates), names)
+
+
+def test_columns_of_a_table(table: Callable[..., Path]) -> None:
+    path = table("r.csv", a=["1.5", "NA"], name=["x", "y"], b=["2", "-3e1"])
+    np.testing.assert_array_equal(read_replicates(str(path), ["b", "a"]), [[2.0, 1.5], [-30.0, np.nan]])
+    with fails(path, "'c'", "a, name, b", "`replicate_columns`"):
+        read_replicates(str(path), ["a", "c"])
+    with fails(f"{path}, line 2", "name", "'x'"):
+        read_replicates(str(path), ["name"])
+    with fails("`replicate_file`", path.with_name("absent.csv")):
+        read_replicates(str(path.with_name("absent.csv")), ["a"])

@@ -1,104 +1,136 @@
-"""Near duplicates and clusters of a file, whatever they are known by, are never on two sides."""
+"""Rows that no division may split: equal sequences, overlapping windows, groups, clusters of a file, near duplicates."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from kmerbert.cli.flags import RegressionDataArguments
 from kmerbert.dna.flanks import Flanks
-from kmerbert.training.splits import load_splits
+from kmerbert.reading.rows import RowSpec
+from kmerbert.reading.sources import FileSource
+from kmerbert.splitting import groups
+from kmerbert.splitting.groups import rows_together
+from kmerbert.tokens.cache import TokenTable, tokenise
+from tests.support.messages import fails
 from tokenization_kmer import KmerTokenizer
 
 TABLE = Callable[..., Path]
 DNA = Callable[..., list[str]]
 LEFT, RIGHT = "CCGGATTACATGCATTTTTTTCACATC", "GGTTACGGCTGTTAAGGCCTTA"
+TOKENIZER = KmerTokenizer(3)
+# Forty rows in ten clusters, in no order.
+CLUSTERS = np.random.default_rng(1).permutation(40) % 10
 
 
-def divide(path: Path, clusters: Path, flanks: Flanks | None = None, **settings: object) -> dict[str, set[float]]:
-    """The measured values of every split."""
-    arguments = RegressionDataArguments(
-        train_file=str(path), cluster_file=str(clusters), validation_split_percentage=30, **settings
-    )
-    splits = load_splits(arguments, KmerTokenizer(3), None, ["expression"], flanks)
-    return {split: set(rows.labels[:, 0]) for split, rows in splits.items()}
+def read(path: Path, **spec: Any) -> TokenTable:
+    """Tokenises a file."""
+    return tokenise(FileSource(path), RowSpec("sequence", **spec), TOKENIZER, None)
+
+
+def parts(labels: np.ndarray | list) -> set[frozenset[int]]:
+    """The rows of every label."""
+    values = list(labels)
+    return {frozenset(row for row, other in enumerate(values) if other == value) for value in values}
+
+
+def test_rows_alone_and_equal_sequences(table: TABLE, dna: DNA) -> None:
+    a, b, c = dna(3)
+    together = rows_together(read(table("a.tsv", sequence=[a, b, a.lower(), c])), TOKENIZER)
+    assert together.min() >= 0
+    assert parts(together) == {frozenset({0, 2}), frozenset({1}), frozenset({3})}
+
+
+def test_windows_that_share_bases(table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=dna(2, 50))
+    overlapping = read(path, window=20, step=10)  # 0 to 20, 10 to 30, 20 to 40, 30 to 50 of each sequence
+    assert parts(rows_together(overlapping, TOKENIZER)) == {frozenset(range(4)), frozenset(range(4, 8))}
+    # 0 to 20, 20 to 40, and 30 to 50, which shares bases with the one before it only.
+    assert parts(rows_together(read(path, window=20), TOKENIZER)) == {
+        frozenset({0}), frozenset({1, 2}), frozenset({3}), frozenset({4, 5}),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("known_by", ["id", "sequence", "number"])
-def test_clusters_of_a_file_stay_on_one_side(known_by: str, table: TABLE, dna: DNA) -> None:
-    """Forty rows in ten clusters, in no order; the value of a row is its cluster."""
-    rows, clusters = dna(40, 30), np.random.default_rng(1).permutation(40) % 10
-    names = {"id": [f"p{row}" for row in range(40)], "sequence": rows, "number": range(2, 42)}[known_by]
-    path = table("a.tsv", **({"id": names} if known_by == "id" else {}), sequence=rows, expression=clusters)
-    file = table(
-        "c.tsv", **{"sequence" if known_by == "sequence" else "id": names}, cluster=[f"c{c}" for c in clusters]
-    )
-    for flanks in (None, Flanks(LEFT, RIGHT, 20)):
-        settings = {"id_column": "id"} if known_by == "id" else {}
-        found = divide(path, file, flanks, **settings, max_seq_length=None if flanks else 20)
-        assert not found["train"] & found["validation"]
-        assert (len(found["train"]), len(found["validation"])) == (7, 3)
+def test_clusters_of_a_file(known_by: str, table: TABLE, dna: DNA) -> None:
+    sequences = dna(40, 30)
+    names = {"id": [f"p{row}" for row in range(40)], "sequence": sequences, "number": range(2, 42)}[known_by]
+    path = table("a.tsv", **({"id": names} if known_by == "id" else {}), sequence=sequences)
+    column = "sequence" if known_by == "sequence" else "id"
+    file = table("c.tsv", **{column: names}, cluster=[f"c{cluster}" for cluster in CLUSTERS])
+    id_column = "id" if known_by == "id" else None
+    # What the model reads may have flanks or be cut; the file has the sequences as they are.
+    for spec in ({"flanks": Flanks(LEFT, RIGHT, 20)}, {"cut_at": 20}):
+        together = rows_together(read(path, id=id_column, **spec), TOKENIZER, cluster_file=str(file))
+        assert parts(together) == parts(CLUSTERS)
 
 
-def test_rows_without_a_cluster_are_refused(table: TABLE, dna: DNA) -> None:
-    rows = dna(10, 30)
-    path = table("a.tsv", sequence=rows, expression=range(10))
-    file = table("c.tsv", sequence=rows[:7] + rows[8:], cluster=[0] * 9)
-    with pytest.raises(ValueError, match=r"a.tsv, line 9: its sequence is in no cluster of .*c.tsv"):
-        divide(path, file)
+def test_everything_that_joins_rows_joins_them_in_a_chain(table: TABLE, dna: DNA) -> None:
+    a, c, d, f = dna(4, 40)
+    near = d[:-1] + ("A" if d[-1] != "A" else "C")
+    # Rows 0 and 1 have one sequence, 1 and 2 one locus, 2 and 3 one cluster, 3 and 4 are near duplicates; 5 is alone.
+    sequences, loci = [a, a, c, d, near, f], ["u", "v", "v", "w", "x", "y"]
+    path = table("a.tsv", sequence=sequences, locus=loci)
+    file = table("c.tsv", sequence=[a, c, d, near, f], cluster=[1, 2, 2, 3, 4])
+    tokens = read(path, group="locus")
+    for settings, joined in (
+        ({}, {frozenset({0, 1, 2}), frozenset({3}), frozenset({4}), frozenset({5})}),
+        ({"cluster_file": str(file)}, {frozenset({0, 1, 2, 3}), frozenset({4}), frozenset({5})}),
+        ({"similar_sequences": 0.95}, {frozenset({0, 1, 2}), frozenset({3, 4}), frozenset({5})}),
+        ({"cluster_file": str(file), "similar_sequences": 0.95}, {frozenset(range(5)), frozenset({5})}),
+    ):
+        assert parts(rows_together(tokens, TOKENIZER, **settings)) == joined
+
+
+def test_the_column_of_the_dna_may_have_any_name(table: TABLE, dna: DNA) -> None:
+    sequences = dna(40, 30)
+    path = table("a.tsv", dna=sequences)
+    tokens = tokenise(FileSource(path, "dna"), RowSpec("dna"), TOKENIZER, None)
+    file = table("c.tsv", sequence=sequences, cluster=CLUSTERS)
+    together = rows_together(tokens, TOKENIZER, "dna", cluster_file=str(file), similar_sequences=0.9)
+    assert parts(together) == parts(CLUSTERS)
+
+
+def test_rows_without_a_cluster(table: TABLE, dna: DNA) -> None:
+    sequences = dna(10, 30)
+    tokens = read(table("a.tsv", sequence=sequences))
+    file = table("c.tsv", sequence=sequences[:7] + sequences[8:], cluster=[0] * 9)
+    with fails("a.tsv, line 9", " sequence ", file):
+        rows_together(tokens, TOKENIZER, cluster_file=str(file))
 
 
 def test_the_column_id_is_known_without_being_named(table: TABLE, dna: DNA) -> None:
-    rows, clusters = dna(40, 30), np.random.default_rng(1).permutation(40) % 10
-    path = table("a.tsv", id=[f"p{row}" for row in range(40)], sequence=rows, expression=clusters)
-    file = table("c.tsv", id=[f"p{row}" for row in range(40)], cluster=[f"c{c}" for c in clusters])
-    found = divide(path, file)
-    assert not found["train"] & found["validation"]
-    assert found == divide(path, file, id_column="id")
+    names = [f"p{row}" for row in range(40)]
+    path = table("a.tsv", id=names, sequence=dna(40, 30))
+    file = table("c.tsv", id=names, cluster=CLUSTERS)
+    assert parts(rows_together(read(path), TOKENIZER, cluster_file=str(file))) == parts(CLUSTERS)
 
 
 def test_ids_in_another_column_must_be_named(table: TABLE, dna: DNA) -> None:
     names = [f"p{row}" for row in range(10)]
-    path = table("a.tsv", name=names, sequence=dna(10, 30), expression=range(10))
-    file = table("c.tsv", id=names, cluster=names)
-    words = (
-        "a.tsv, line 2: its id is in no cluster of .*c.tsv .*; rows are known by their line numbers: .* --id_column$"
-    )
-    with pytest.raises(ValueError, match=words):
-        divide(path, file)
-    assert divide(path, file, id_column="name")["validation"]
+    path = table("a.tsv", name=names, sequence=dna(10, 30))
+    file = table("c.tsv", id=names, cluster=[0, 1] * 5)
+    with fails("a.tsv, line 2", " id ", file, "line numbers", "`id_column`"):
+        rows_together(read(path), TOKENIZER, cluster_file=str(file))
+    assert parts(rows_together(read(path, id="name"), TOKENIZER, cluster_file=str(file))) == parts([0, 1] * 5)
 
 
-@pytest.mark.parametrize("flag", ["cluster_file", "similar_sequences"])
-def test_a_dataset_with_its_own_splits_is_not_searched(flag: str, table: TABLE, dna: DNA, tmp_path: Path) -> None:
-    (tmp_path / "hub").mkdir()
-    for split, rows in (("train", dna(9)), ("test", dna(3, seed=1))):
-        table(f"hub/{split}.csv", sequence=rows, expression=range(len(rows)))
-    arguments = RegressionDataArguments(dataset_name=str(tmp_path / "hub"))
-    setattr(arguments, flag, value := {"cluster_file": "c.tsv", "similar_sequences": 0.9}[flag])
-    words = f"^--{flag} {value} divides the rows of one table and does not look into .*hub, test: give all rows in one"
-    with pytest.raises(ValueError, match=words):
-        load_splits(arguments, KmerTokenizer(3), None, ["expression"])
-
-
-def test_near_duplicates_stay_on_one_side(table: TABLE, dna: DNA, token_cache: Path) -> None:
+def test_near_duplicates_are_found_once(
+    table: TABLE, dna: DNA, token_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Ten copies of each of eight promoters, each with another base changed, between the constant ends."""
-    rows, values = [], []
+    rows, families = [], []
     for family, insert in enumerate(dna(8, 60)):
         for copy in range(10):
             changed = "A" if insert[5 * copy] != "A" else "C"
             rows.append(LEFT[-17:] + insert[: 5 * copy] + changed + insert[5 * copy + 1 :] + RIGHT[:13])
-            values.append(family)
+            families.append(family)
     order = np.random.default_rng(0).permutation(80)
-    path = table("a.tsv", sequence=[rows[row] for row in order], expression=[values[row] for row in order])
-    arguments = RegressionDataArguments(train_file=str(path), validation_split_percentage=25, similar_sequences=0.9)
-    for _ in range(2):  # the second time from the cache
-        splits = load_splits(arguments, KmerTokenizer(3), None, ["expression"])
-        families = {split: set(rows.labels[:, 0]) for split, rows in splits.items()}
-        assert {split: len(rows) for split, rows in splits.items()} == {"train": 60, "validation": 20}
-        assert not families["train"] & families["validation"]
+    tokens = read(table("a.tsv", sequence=[rows[row] for row in order]))
+    together = rows_together(tokens, TOKENIZER, similar_sequences=0.9)
+    assert parts(together) == parts([families[row] for row in order])
+    assert len(parts(rows_together(tokens, TOKENIZER))) == 80
     assert len(list(token_cache.glob("*-similar-0.9.npy"))) == 1
-    arguments.similar_sequences = None
-    splits = load_splits(arguments, KmerTokenizer(3), None, ["expression"])
-    assert set(splits["train"].labels[:, 0]) & set(splits["validation"].labels[:, 0])
+    monkeypatch.delattr(groups, "near_duplicates")  # the second time from the cache, or this fails
+    assert (rows_together(tokens, TOKENIZER, similar_sequences=0.9) == together).all()

@@ -14,8 +14,8 @@ def check_message(message: str, *parts: object) -> None:
 
 
 @contextmanager
-def fails(*parts: object, error: type[Exception] = ValueError) -> Iterator[None]:
-    """Asserts that the block fails with a message of one line that contains every part."""
+def fails(*parts: object, error: type[Exception] = ValueError) -> Iterator[pytest.ExceptionInfo]:
+    """Asserts that the block fails with a message of one line that contains every part; gives what pytest caught."""
     with pytest.raises(error) as caught:
-        yield
+        yield caught
     check_message(str(caught.value), *parts)

@@ -51,7 +51,11 @@ def flags(train_file: Path, folder: Path, **settings: object) -> list[str]:
         "disable_tqdm": True,
     } | settings
     if "model_name_or_path" not in given:
-        given = {"k": 3, "config_overrides": NETWORK} | given
+        given = {
+            "k": 3,
+            **({} if "model_type" in given else {"model_type": "bert"}),
+            "config_overrides": NETWORK,
+        } | given
     return [f"--{name}={value}" for name, value in given.items()]
 
 

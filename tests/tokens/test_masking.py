@@ -1,13 +1,17 @@
-"""What is hidden is hidden, shares are as asked for, and a row's mask depends on nothing else."""
+"""What is hidden is hidden, shares are as given, and a row's mask depends on nothing else."""
 
+import doctest
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from kmerbert.tokens import masking
-from kmerbert.tokens.masking import IGNORED, BaseMasking, DnabertMasking, parse_region
+from kmerbert.tokens.masking import BaseMasking, DnabertMasking, Masking, build_masking, parse_region
+from kmerbert.tokens.targets import IGNORED
+from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import bases_of, make_batch, ragged_dna, random_dna
 from tokenization_kmer import KmerTokenizer
 
@@ -52,22 +56,22 @@ def test_labels_and_special_tokens(kind: type, stride: int) -> None:
     is_special = np.isin(before, [tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id])
     assert (after[is_special] == before[is_special]).all()
     assert (labels[is_special] == IGNORED).all()
-    asked = labels != IGNORED
-    assert (labels[asked] == before[asked]).all()
+    is_predicted = labels != IGNORED
+    assert (labels[is_predicted] == before[is_predicted]).all()
     changed = after != before
     is_unknown = before == tokenizer.unk_token_id
-    assert asked.any()
+    assert is_predicted.any()
     if kind is BaseMasking:  # an [UNK] may have to be masked, but nobody can guess what it was
         assert (is_unknown & changed).any()
-        assert (asked == changed & ~is_unknown).all()
+        assert (is_predicted == changed & ~is_unknown).all()
     else:
-        assert (asked | ~changed).all()
+        assert (is_predicted | ~changed).all()
 
 
 def test_equal_lengths_need_no_attention_mask() -> None:
     tokenizer = KmerTokenizer(3)
-    found = BaseMasking(tokenizer)(make_batch(tokenizer, ["ACGTACGT", "TTTTACGA"]))
-    assert set(found) == {"input_ids", "labels", "masked"}
+    tensors = BaseMasking(tokenizer)(make_batch(tokenizer, ["ACGTACGT", "TTTTACGA"]))
+    assert set(tensors) == {"input_ids", "labels", "masked"}
 
 
 @pytest.mark.parametrize(("probability", "span_length"), [(0.15, 6), (0.15, 1), (0.5, 10)])
@@ -97,11 +101,11 @@ def test_region_of_bases(stride: int) -> None:
     n_kmers = tokenizer.n_tokens(lengths)
     hidden = BaseMasking(tokenizer, 0.15, 6, "17:-13").hidden_bases(n_kmers, np.arange(len(lengths)), 0)
     for length in (110, 90, 60):
-        own = hidden[lengths == length]
+        of_length = hidden[lengths == length]
         end = (tokenizer.n_tokens(length) - 1) * stride + 6 - 13  # counted from the last base that a token spells
-        assert not own[:, :17].any()
-        assert not own[:, end:].any()
-        assert own[:, 17:end].mean() == pytest.approx(0.15, abs=0.015)
+        assert not of_length[:, :17].any()
+        assert not of_length[:, end:].any()
+        assert of_length[:, 17:end].mean() == pytest.approx(0.15, abs=0.015)
 
 
 def test_region_of_dnabert_spans() -> None:
@@ -121,18 +125,12 @@ def test_a_row_is_masked_alike_in_any_batch(kind: type) -> None:
     hide = kind(tokenizer, probability=0.1, seed=3)
     expected = hide(whole)
     assert (expected["labels"] != IGNORED).sum() > 20
-    for rows in (
-        [3],
-        [11, 0, 5],
-        range(0, 12, 2),
-        range(1, 12, 2),
-        range(11, -1, -1),
-    ):  # two processes take every second
-        rows = list(rows)
+    every_second = (range(0, 12, 2), range(1, 12, 2))  # what two processes get
+    for rows in map(list, ([3], [11, 0, 5], *every_second, range(11, -1, -1))):
         part = {"input_ids": whole["input_ids"][rows], "row": whole["row"][rows], "epoch": 0}
-        found = kind(tokenizer, probability=0.1, seed=3)(part)
-        assert torch.equal(found["input_ids"], expected["input_ids"][rows])
-        assert torch.equal(found["labels"], expected["labels"][rows])
+        masked = kind(tokenizer, probability=0.1, seed=3)(part)
+        assert torch.equal(masked["input_ids"], expected["input_ids"][rows])
+        assert torch.equal(masked["labels"], expected["labels"][rows])
     padded = make_batch(tokenizer, [*sequences, "ACGT" * 20])
     assert torch.equal(hide(padded)["labels"][:12, :47], expected["labels"])
 
@@ -197,22 +195,22 @@ def test_dnabert_masking_equals_the_published_description(
     draws = []
     uniform = masking.uniform
     monkeypatch.setattr(masking, "uniform", lambda *given: draws.append(uniform(*given)) or draws[-1])
-    found = DnabertMasking(tokenizer, 0.1, span=span)(batch)
+    masked = DnabertMasking(tokenizer, 0.1, span=span)(batch)
     n_kmers = [tokenizer.n_tokens(len(sequence)) for sequence in sequences]
     inputs, labels = reference_dnabert(
         batch["input_ids"], n_kmers, [] if span else DNABERT_OFFSETS[k], 0.1, draws, len(tokenizer)
     )
-    assert np.array_equal(found["labels"], labels)
-    assert np.array_equal(found["input_ids"], inputs)
+    assert np.array_equal(masked["labels"], labels)
+    assert np.array_equal(masked["input_ids"], inputs)
 
 
 def test_dnabert_shares() -> None:
     tokenizer = KmerTokenizer(6)
     batch = make_batch(tokenizer, random_dna(np.random.default_rng(0), 1000, 500))
-    found = DnabertMasking(tokenizer, 0.025)(batch)
-    masked = (found["labels"] != IGNORED).numpy()
+    tensors = DnabertMasking(tokenizer, 0.025)(batch)
+    masked = (tensors["labels"] != IGNORED).numpy()
     assert masked[:, 1:-1].mean() == pytest.approx(1 - 0.975**6, abs=0.003)  # 14.1 %
-    after, before = found["input_ids"].numpy()[masked], batch["input_ids"][masked]
+    after, before = tensors["input_ids"].numpy()[masked], batch["input_ids"][masked]
     assert (after == tokenizer.mask_token_id).mean() == pytest.approx(0.8, abs=0.01)
     assert (after == before).mean() == pytest.approx(0.1, abs=0.01)
 
@@ -220,9 +218,9 @@ def test_dnabert_shares() -> None:
 def test_dnabert_draws_random_ids_from_the_whole_vocabulary() -> None:
     tokenizer = KmerTokenizer(2)
     batch = make_batch(tokenizer, ["A" * 400] * 50)
-    found = DnabertMasking(tokenizer, 0.3)(batch)
-    masked = (found["labels"] != IGNORED).numpy()
-    after = found["input_ids"].numpy()[masked]
+    tensors = DnabertMasking(tokenizer, 0.3)(batch)
+    masked = (tensors["labels"] != IGNORED).numpy()
+    after = tensors["input_ids"].numpy()[masked]
     counts = np.bincount(after, minlength=len(tokenizer)) / len(after)
     others = np.delete(counts, [tokenizer.mask_token_id, tokenizer.convert_tokens_to_ids("AA")])
     assert others.mean() == pytest.approx(0.1 / len(tokenizer), rel=0.1)
@@ -237,14 +235,14 @@ def test_regions(text: str | None, expected: tuple[int | None, int | None]) -> N
 
 
 @pytest.mark.parametrize("text", ["17", "a:b", "1:2:3", "1.5:3"])
-def test_region_that_is_none(text: str) -> None:
-    with pytest.raises(ValueError, match=rf"--mask_region '{text}': allowed is START:END"):
+def test_text_that_is_no_region(text: str) -> None:
+    with fails(f"`mask_region` '{text}'", "START:END"):
         parse_region(text)
 
 
 @pytest.mark.parametrize(("kind", "region"), [(BaseMasking, "30:40"), (BaseMasking, "9:5"), (DnabertMasking, "4:9")])
 def test_region_without_anything_to_hide(kind: type, region: str) -> None:
-    with pytest.raises(ValueError, match=rf"--mask_region '{region}'.* 24 bases"):
+    with fails(f"`mask_region` '{region}'", "24 bases"):
         kind(KmerTokenizer(6), region=region).check_length(24)
 
 
@@ -272,6 +270,37 @@ def test_single_tokens_that_overlap_are_warned_of(caplog: pytest.LogCaptureFixtu
     DnabertMasking(KmerTokenizer(6))
     assert not caplog.messages
     DnabertMasking(KmerTokenizer(6, 2), span=1)
-    (words,) = caplog.messages
-    assert words.startswith("--masking tokens: 6-mers that begin every 2 bases overlap, so that the neighbours")
-    assert words.endswith("take --masking bases, or --stride 6")
+    (message,) = caplog.messages
+    check_message(message, "`masking` tokens", "6-mers", "2 bases", "`masking` bases", "`stride` 6")
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "expected"),
+    [
+        ({}, BaseMasking, {"probability": 0.15, "span_length": 6}),
+        ({"mlm_probability": 0.3}, BaseMasking, {"probability": 0.3}),
+        ({"mask_span_length": 2, "seed": 7}, BaseMasking, {"span_length": 2, "seed": 7}),
+        ({"mask_region": "3:-3"}, BaseMasking, {"region": "3:-3"}),
+        ({"masking": "dnabert"}, DnabertMasking, {"probability": 0.025}),  # 0.15 / 6
+        ({"masking": "dnabert", "mlm_probability": 0.1, "seed": 7}, DnabertMasking, {"probability": 0.1, "seed": 7}),
+        ({"masking": "tokens", "mask_region": "9:"}, DnabertMasking, {"probability": 0.15, "region": "9:", "span": 1}),
+    ],
+)
+def test_schemes_by_name(settings: dict[str, Any], kind: type[Masking], expected: dict[str, Any]) -> None:
+    tokenizer = KmerTokenizer(6)
+    batch = make_batch(tokenizer, random_dna(np.random.default_rng(0), 40, 60), epoch=1)
+    masked, same = build_masking(tokenizer, **settings)(batch), kind(tokenizer, **expected)(batch)
+    assert torch.equal(masked["input_ids"], same["input_ids"])
+    assert torch.equal(masked["labels"], same["labels"])
+    assert (masked["labels"] != IGNORED).any()
+
+
+def test_schemes_that_do_not_exist() -> None:
+    with fails("`masking` 'words'", "bases", "dnabert", "tokens"):
+        build_masking(KmerTokenizer(6), "words")
+
+
+def test_examples_in_docstrings() -> None:
+    result = doctest.testmod(masking)
+    assert result.attempted
+    assert not result.failed

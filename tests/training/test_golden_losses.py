@@ -5,7 +5,9 @@ processors and releases of torch. The networks have no dropout, whose random num
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,11 +62,19 @@ def losses(folder: Path) -> list[float]:
     return [row["loss"] for row in log if "loss" in row]
 
 
-def check(main, rows: Path, folder: Path, settings: dict, expected: list[float], metric: str, value: float) -> None:
+def check(
+    main: Callable[[list[str]], dict[str, float]],
+    rows: Path,
+    folder: Path,
+    settings: dict[str, Any],
+    expected: list[float],
+    metric: str,
+    value: float,
+) -> None:
     """Runs a script for five steps and compares its losses and a metric."""
-    found = main(flags(rows, folder, logging_steps=1, seed=3, max_steps=5, validation_rows=20, **settings))
+    metrics = main(flags(rows, folder, logging_steps=1, seed=3, max_steps=5, validation_rows=20, **settings))
     assert losses(folder) == pytest.approx(expected, rel=1e-3)
-    assert found[metric] == pytest.approx(value, rel=1e-3)
+    assert metrics[metric] == pytest.approx(value, rel=1e-3)
 
 
 @pytest.mark.parametrize("case", REGRESSION)

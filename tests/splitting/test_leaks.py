@@ -1,0 +1,143 @@
+"""What is in more than one split: equal sequences and groups, of arrays and of the rows of given files."""
+
+import doctest
+import itertools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kmerbert.reading.rows import Duplicate, RowSpec, find_duplicate
+from kmerbert.reading.sources import FileSource
+from kmerbert.splitting import leaks
+from kmerbert.splitting.leaks import SplitRows, check_leaks, find_leak
+from kmerbert.tokens.cache import TokenTable, tokenise
+from tests.support.messages import fails
+from tokenization_kmer import KmerTokenizer
+
+Files = Callable[..., dict[str, SplitRows]]
+DNA = Callable[..., list[str]]
+TOKENIZER = KmerTokenizer(3)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_find_leak_against_brute_force(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values, split = random.integers(0, 40, 12), random.integers(0, 3, 12)
+    pairs = {
+        (a, b)
+        for a, b in itertools.combinations(range(12), 2)
+        if values[a] == values[b] and split[a] != split[b]
+    }  # fmt: skip
+    leak = find_leak(values, split)
+    assert (leak is None) == (not pairs)
+    assert leak is None or tuple(leak) in pairs
+
+
+def test_duplicates_within_a_split_are_no_leak() -> None:
+    assert find_leak(np.array([5, 5, 6, 6]), np.array([0, 0, 1, 1])) is None
+    assert find_leak(np.array([], np.uint64), np.array([], np.int8)) is None
+
+
+def test_find_duplicate() -> None:
+    assert find_duplicate(np.array([1, 2, 3])) == (0, None)
+    assert find_duplicate(np.array([], np.uint64)) == (0, None)
+    # Three repeats; the earliest one is row 2, which repeats row 1.
+    assert find_duplicate(np.array([9, 4, 4, 9, 4])) == (3, Duplicate(1, 2))
+
+
+def open_table(path: Path, group: str | None = None) -> TokenTable:
+    """Tokenises a file."""
+    return tokenise(FileSource(path), RowSpec("sequence", group=group), TOKENIZER, None)
+
+
+@pytest.fixture
+def files(table: Callable[..., Path]) -> Files:
+    """Writes one file for each split, from its sequences or its pairs of sequence and locus: files(train=[...])."""
+
+    def write(**rows: list[str] | list[tuple[str, str]]) -> dict[str, SplitRows]:
+        splits = {}
+        for split, values in rows.items():
+            is_grouped = not isinstance(values[0], str)
+            columns = dict(zip(("sequence", "locus"), zip(*values) if is_grouped else [values]))
+            tokens = open_table(table(f"{split}.tsv", **columns), "locus" if is_grouped else None)
+            splits[split] = SplitRows(tokens, np.arange(len(tokens)))
+        return splits
+
+    return write
+
+
+@pytest.mark.parametrize("keep_duplicates", [False, True])
+@pytest.mark.parametrize("other", ["validation", "test"])
+def test_a_sequence_in_two_files(other: str, keep_duplicates: bool, files: Files, dna: DNA) -> None:
+    a, b, c, d = dna(4)
+    splits = files(train=[a, b, c], **{other: [d, b.lower()]})
+    with fails("train.tsv, line 3 (train)", f"{other}.tsv, line 3 ({other})", "sequence"):
+        check_leaks(splits, None, keep_duplicates)
+    splits[other] = splits[other]._replace(rows=np.array([0]))  # only rows that are used count
+    check_leaks(splits, None, keep_duplicates)
+
+
+def test_a_sequence_of_both_held_out_files(files: Files, dna: DNA) -> None:
+    a, b, c = dna(3)
+    with fails("validation.tsv, line 2 (validation)", "test.tsv, line 3 (test)", "sequence"):
+        check_leaks(files(train=[a], validation=[b], test=[c, b]), None, keep_duplicates=True)
+
+
+def test_rows_of_one_table_in_two_splits(table: Callable[..., Path], dna: DNA) -> None:
+    a, b, c = dna(3)
+    tokens = open_table(table("a.tsv", sequence=[a, b, c, a]))
+    splits = {"train": SplitRows(tokens, np.array([0, 1])), "test": SplitRows(tokens, np.array([2, 3]))}
+    with fails("a.tsv, line 2 (train)", "a.tsv, line 5 (test)", "sequence"):
+        check_leaks(splits, None, keep_duplicates=True)
+    splits = {"train": SplitRows(tokens, np.array([0, 3])), "test": SplitRows(tokens, np.array([1, 2]))}
+    check_leaks(splits, None, keep_duplicates=True)
+
+
+@pytest.mark.parametrize("split", ["train", "validation", "test"])
+def test_a_sequence_twice_in_one_file(split: str, files: Files, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    a, b, c, d, e = dna(5)
+    rows = {"train": [a], "validation": [b], "test": [c]} | {split: [d, e, d.lower(), e, d]}
+    with fails(f"{split}.tsv, line 2 ", f"{split}.tsv, line 4 ", "rows: 3", "`duplicates`"):
+        check_leaks(files(**rows), None, keep_duplicates=False)
+    with caplog.at_level(logging.INFO):
+        check_leaks(files(**rows), None, keep_duplicates=True)
+    assert "split: 3;" in caplog.text
+
+
+def test_a_leak_is_told_before_a_repeat(files: Files, dna: DNA) -> None:
+    a, b = dna(2)
+    with fails("train.tsv, line 4 (train)", "test.tsv, line 2 (test)"):
+        check_leaks(files(train=[a, a, b], test=[b]), None, keep_duplicates=False)
+
+
+def test_a_group_in_two_files(files: Files, dna: DNA) -> None:
+    a, b, c, d = dna(4)
+    splits = files(train=[(a, "x"), (b, "y")], validation=[(c, "z"), (d, "y")])
+    with fails("train.tsv, line 3 (train)", "validation.tsv, line 3 (validation)", "locus", "`group_column`"):
+        check_leaks(splits, "locus", keep_duplicates=False)
+    check_leaks(files(train=[(a, "x"), (b, "x")], validation=[(c, "z"), (d, "z")]), "locus", keep_duplicates=False)
+
+
+def test_files_without_groups_share_none(files: Files, dna: DNA) -> None:
+    """The second of three files has no groups, so locations must be counted without its rows."""
+    a, b, c, d, e, f = dna(6)
+    splits = files(train=[(a, "x"), (b, "y")], validation=[c, d], test=[(e, "z"), (f, "y")])
+    with fails("train.tsv, line 3 (train)", "test.tsv, line 3 (test)", "locus"):
+        check_leaks(splits, "locus", keep_duplicates=False)
+    check_leaks({split: splits[split] for split in ("train", "validation")}, "locus", keep_duplicates=False)
+
+
+def test_files_without_a_leak(files: Files, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    a, b, c, d = dna(4)
+    with caplog.at_level(logging.INFO):
+        check_leaks(files(train=[a, b], validation=[c], test=[d]), None, keep_duplicates=False)
+    assert not caplog.messages
+
+
+def test_examples_in_docstrings() -> None:
+    result = doctest.testmod(leaks)
+    assert result.attempted
+    assert not result.failed

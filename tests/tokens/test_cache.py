@@ -1,0 +1,311 @@
+"""The token file of a table: exact ids, one file for one content and setting, windows, cuts, and rows that are wrong."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from kmerbert.reading import sources
+from kmerbert.reading.rows import RowSpec
+from kmerbert.reading.sources import FileSource
+from kmerbert.tokens import cache
+from kmerbert.tokens.batches import TokenDataset
+from kmerbert.tokens.cache import tokenise, without_padding
+from tests.support.messages import fails
+from tests.support.tiny_tokens import expected_ids, ids_of, ragged, read_tokens
+from tokenization_kmer import KmerTokenizer
+
+TABLE = Callable[..., Path]
+DNA = Callable[..., list[str]]
+KMERS = KmerTokenizer(k=6)
+
+
+# --- the token file
+
+
+def test_file_has_ids_and_labels_and_nothing_else(table: TABLE, dna: DNA) -> None:
+    sequences = dna(50)
+    path = table("a.tsv", name=range(50), sequence=sequences, expression=np.arange(50) / 4)
+    tokens = read_tokens(path, KMERS, "expression")
+    schema = tokens.dataset.data.schema
+    assert schema.names == ["input_ids", "labels"]
+    assert schema.field("input_ids").type == pa.list_(pa.int16())
+    assert schema.field("labels").type == pa.list_(pa.float32(), 1)
+    assert tokens.dataset["input_ids"][:] == expected_ids(KMERS, sequences)
+    assert ids_of(tokens) == expected_ids(KMERS, sequences)
+    assert tokens.labels.tolist() == [[value] for value in np.arange(50) / 4]
+    assert tokens.numbers.tolist() == list(range(2, 52))
+    assert len(tokens) == 50
+
+
+@pytest.mark.parametrize(("k", "dtype"), [(3, np.int8), (4, np.int16), (7, np.int16), (8, np.int32)])
+def test_smallest_integer_type(k: int, dtype: type, table: TABLE, dna: DNA) -> None:
+    tokenizer, sequences = KmerTokenizer(k=k, stride=2), [*dna(20), *dna(3, 9)]
+    tokens = read_tokens(table("a.tsv", sequence=sequences), tokenizer)
+    assert tokens.ids.dtype == dtype
+    assert ids_of(tokens) == expected_ids(tokenizer, sequences)
+    assert tokens.dataset.data.schema.names == ["input_ids"]
+    assert tokens.labels.shape == (23, 0)
+    assert (tokens.k, tokens.stride) == (k, 2)
+
+
+def test_letters_are_read_as_dna(table: TABLE) -> None:
+    tokens = read_tokens(table("a.tsv", sequence=[" acguACGT ", "ACGTRYKMAC", "ACGTACGTTT"]), KMERS)
+    assert ids_of(tokens) == expected_ids(KMERS, ["ACGTACGT", "ACGTNNNNAC", "ACGTACGTTT"])
+    # Of the 3 + 5 + 5 k-mers, 5 hold one of the four ambiguous letters.
+    assert tokens.unknown_share == pytest.approx(5 / 13)
+
+
+def test_several_labels_some_missing(table: TABLE, dna: DNA) -> None:
+    path = table("a.csv", sequence=dna(3), a=[1, "NA", 3], b=["", 5, 6])
+    np.testing.assert_array_equal(read_tokens(path, KMERS, "b", "a").labels, [[np.nan, 1], [5, np.nan], [6, 3]])
+
+
+@pytest.fixture(scope="module")
+def many() -> list[str]:
+    """More sequences than two batches have."""
+    return ragged(23_000)
+
+
+@pytest.mark.parametrize("ending", ["fa", "parquet", "jsonl", "tsv"])
+def test_many_record_batches_read_back_exactly(
+    ending: str, many: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 18)
+    sequences = many
+    values = np.random.default_rng(0).normal(size=len(sequences)).astype(np.float32)
+    path, labels = tmp_path / f"a.{ending}", () if ending == "fa" else ("expression",)
+    frame = pd.DataFrame({"sequence": sequences, "expression": values.astype(float)})
+    if ending == "fa":
+        path.write_text("".join(f">{i}\n{sequence}\n" for i, sequence in enumerate(sequences)))
+    elif ending == "parquet":
+        frame.to_parquet(path)
+    elif ending == "jsonl":
+        frame.to_json(path, orient="records", lines=True, double_precision=15)
+    else:
+        frame.to_csv(path, sep="\t", index=False)
+    tokens = read_tokens(path, KMERS, *labels)
+    assert len(tokens.dataset.data.column("input_ids").chunks) >= 3
+    padded, n_kmers = KMERS.encode_ids(sequences), [len(sequence) - 5 for sequence in sequences]
+    assert ids_of(tokens) == [row[: n + 2] for row, n in zip(padded.tolist(), n_kmers, strict=True)]
+    if labels:
+        np.testing.assert_array_equal(tokens.labels[:, 0], values)
+    rows = np.random.default_rng(1).integers(0, len(sequences), 64)
+    batch = TokenDataset(tokens, np.arange(len(sequences)), 0).__getitems__(rows)
+    np.testing.assert_array_equal(batch["input_ids"], KMERS.encode_ids([sequences[row] for row in rows]))
+
+
+def test_equal_sequences_have_one_number(table: TABLE) -> None:
+    path = table("a.tsv", sequence=["ACGTACGT", "CCCCCC", "acgtacgt", "ACGTACGA"])
+    for tokens in (read_tokens(path, KMERS), read_tokens(path, KMERS)):  # the second from the cache
+        numbers = tokens.sequence_numbers
+        assert numbers[0] == numbers[2]
+        assert sorted(set(numbers.tolist())) == [0, 1, 2]
+        assert np.argsort(tokens.keys).tolist() == np.argsort(numbers).tolist()
+
+
+def test_padding_is_left_out() -> None:
+    padded = np.array([[1, 2, 0], [3, 4, 5], [6, 0, 0]], np.int8)
+    ids, lengths = without_padding(padded, np.array([2, 3, 1]))
+    assert ids.tolist() == [1, 2, 3, 4, 5, 6]
+    assert ids.dtype == np.int8
+    assert lengths.tolist() == [2, 3, 1]
+    assert without_padding(padded[:, :1], np.array([1, 1, 1]))[0].tolist() == [1, 3, 6]
+
+
+# --- the cache
+
+
+def modified(folder: Path) -> dict[Path, int]:
+    """When each file of the cache was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_cache_is_used_again(promoters: Path, token_cache: Path) -> None:
+    first = read_tokens(promoters, KMERS, "expression")
+    files = modified(token_cache)
+    assert sorted(path.suffix for path in files) == [".arrow", ".npz"]
+    again = read_tokens(promoters, KMERS, "expression")
+    assert modified(token_cache) == files
+    assert ids_of(again) == ids_of(first)
+    np.testing.assert_array_equal(again.keys, first.keys)
+    # The same bytes under another name are the same rows, but are named as they are now.
+    copy = promoters.with_name("copy.tsv")
+    copy.write_bytes(promoters.read_bytes())
+    assert read_tokens(copy, KMERS, "expression").location(0) == f"{copy}, line 2"
+    assert modified(token_cache) == files
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({}, {"k": 5}),
+        ({}, {"stride": 2}),
+        ({}, {"alphabet": "ACGT"}),
+        ({}, {"labels": ()}),
+        ({}, {"split": "s"}),
+        ({}, {"group": "g"}),
+        ({}, {"id": "i"}),
+        ({}, {"window": 12}),
+        ({"window": 12}, {"window": 12, "step": 7}),
+        ({}, {"cut_at": 17}),
+        ({}, {"max_tokens": 17}),
+    ],
+    ids=str,
+)
+def test_cache_is_not_used_for_other_settings(
+    settings: dict[str, Any], changed: dict[str, Any], table: TABLE, dna: DNA, token_cache: Path
+) -> None:
+    path = table("a.tsv", sequence=dna(4), expression=range(4), s=["train"] * 4, g="abcd", i="wxyz")
+    for given in (settings, changed):
+        spec = {"labels": ("expression",)} | given
+        kmers = {name: spec.pop(name) for name in ("k", "stride", "alphabet") if name in spec}
+        tokenizer = KmerTokenizer(**{"k": 6} | kmers)
+        tokens = tokenise(FileSource(path), RowSpec("sequence", **spec), tokenizer, None)
+        if "window" not in given:
+            assert ids_of(tokens) == expected_ids(tokenizer, dna(4))
+    assert len(list(token_cache.glob("*.arrow"))) == 2
+
+
+def test_cache_knows_the_content_and_not_the_name(table: TABLE, dna: DNA, token_cache: Path) -> None:
+    path = table("a.tsv", sequence=dna(4), expression=range(4))
+    read_tokens(path, KMERS, "expression")
+    path = path.rename(path.with_suffix(".txt"))  # another name, but the same bytes and format
+    read_tokens(path, KMERS, "expression")
+    assert len(list(token_cache.glob("*.arrow"))) == 1
+    changed = read_tokens(table("a.tsv", sequence=dna(4), expression=[0, 1, 2, 4]), KMERS, "expression")
+    assert changed.labels[3] == 4
+    assert len(list(token_cache.glob("*.arrow"))) == 2
+
+
+def test_layout_is_part_of_the_key(promoters: Path, token_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_tokens(promoters, KMERS)
+    monkeypatch.setattr(cache, "LAYOUT", cache.LAYOUT + 1)
+    read_tokens(promoters, KMERS)
+    assert len(list(token_cache.glob("*.arrow"))) == 2
+
+
+@pytest.mark.parametrize("bad", ["ACGTXCGT", "ACG", ""])
+def test_nothing_half_written_remains(bad: str, table: TABLE, dna: DNA, token_cache: Path) -> None:
+    path = table("a.tsv", sequence=[*dna(5), bad], expression=range(6))
+    with fails("a.tsv, line 7: "):
+        read_tokens(path, KMERS, "expression")
+    assert list(token_cache.iterdir()) == []
+
+
+def test_an_interrupted_pair_of_files_is_written_again(promoters: Path, token_cache: Path) -> None:
+    expected = ids_of(read_tokens(promoters, KMERS, "expression"))
+    for ending in ("npz", "arrow"):
+        next(token_cache.glob(f"*.{ending}")).unlink()
+        assert ids_of(read_tokens(promoters, KMERS, "expression")) == expected
+        assert len(list(token_cache.iterdir())) == 2
+
+
+def test_cache_that_cannot_be_written(promoters: Path) -> None:
+    folder = promoters / "below"  # a file
+    with fails(f"`token_cache_dir` {folder}", "written"):
+        tokenise(FileSource(promoters), RowSpec("sequence"), KMERS, str(folder))
+
+
+# --- cutting
+
+
+@pytest.mark.parametrize(("length", "step"), [(10, None), (10, 10), (10, 3), (7, 1), (100, None)])
+def test_windows_cover_every_base_and_know_their_overlaps(length: int, step: int | None, table: TABLE) -> None:
+    sequences = ragged(20, longest=60)
+    tokens = read_tokens(table("a.tsv", sequence=sequences), KMERS, window=length, step=step)
+    row = 0
+    for number, sequence in enumerate(sequences, 2):
+        ends = []
+        position = 0
+        while position < len(sequence):
+            assert tokens.numbers[row] == number
+            start = max(0, len(sequence) - length) if position + length > len(sequence) else position
+            assert ids_of(tokens)[row] == KMERS.encode_ids([sequence[start : start + length]])[0].tolist()
+            if ends:
+                is_same = tokens.overlaps[row] == tokens.overlaps[row - 1]
+                assert is_same == (start < ends[-1])
+            elif row:
+                assert tokens.overlaps[row] != tokens.overlaps[row - 1]
+            ends.append(start + min(length, len(sequence)))
+            position = len(sequence) if ends[-1] == len(sequence) else position + (step or length)
+            row += 1
+    assert row == len(tokens)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+@pytest.mark.parametrize("most", [3, 4, 10, 17])
+def test_right_ends_are_cut_off(most: int, stride: int, table: TABLE) -> None:
+    tokenizer, sequences = KmerTokenizer(k=6, stride=stride), ragged(30, longest=80)
+    tokens = read_tokens(table("a.tsv", sequence=sequences), tokenizer, cut_at=most)
+    assert tokens.lengths.max() == most
+    for row, ids in zip(ids_of(tokens), expected_ids(tokenizer, sequences), strict=True):
+        assert row == (ids if len(ids) <= most else [*ids[: most - 1], tokenizer.sep_token_id])
+
+
+def test_lengths_that_fit_the_model(table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=[*dna(3, 20), *dna(1, 30)])
+    assert read_tokens(path, KMERS, max_tokens=27).lengths.tolist() == [17, 17, 17, 27]
+    assert read_tokens(path, KMERS, max_tokens=20, cut_at=20).lengths.max() == 20
+
+
+# --- rows and settings that are wrong
+
+GOOD = ["ACGTACGT"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "spec", "parts"),
+    [
+        ({"sequence": [*GOOD, "ACGT-CGT"]}, {}, ("a.tsv, line 3: ", "'-'", "base 5", "ACGTN")),
+        ({"sequence": ["MKVLAAGE"]}, {}, ("a.tsv, line 2: ", "'L'", "base 4")),
+        ({"sequence": ["ACGTACG\u00e9"]}, {}, ("a.tsv, line 2: ", "'\u00e9'", "base 8")),
+        ({"sequence": [*GOOD, "  "]}, {}, ("a.tsv, line 3: ", "empty")),
+        ({"sequence": [*GOOD, "ACGTA"]}, {}, ("a.tsv, line 3: ", "5 bases", "k-mer of 6", "`k`")),
+        ({"sequence": [*GOOD, "A" * 30]}, {"max_tokens": 20},
+         ("a.tsv, line 3: ", "30 bases", "27 tokens", "20", "`max_seq_length` 20")),
+        ({"sequence": GOOD}, {"cut_at": 2}, ("`max_seq_length` 2", "3")),
+        ({"sequence": GOOD}, {"window": 5}, ("`window_length` 5", "6 bases")),
+        ({"sequence": GOOD * 2, "y": ["1", ""]}, {}, ("a.tsv, line 3: ", "no value in y")),
+        ({"sequence": GOOD * 2, "y": ["1", "nan"]}, {}, ("a.tsv, line 3: ", "no value in y")),
+        ({"sequence": GOOD * 2, "y": ["1", "x"]}, {}, ("a.tsv, line 3: ", "y is 'x'", "numbers")),
+        ({"sequence": GOOD, "s": ["holdout"]}, {"split": "s"}, ("line 2: ", "s is 'holdout'", "train, validation and test")),
+        ({"sequence": GOOD, "s": [""]}, {"split": "s"}, ("line 2: ", "s is empty")),
+        ({"sequence": GOOD, "g": [" "]}, {"group": "g"}, ("line 2: ", "g is empty")),
+        ({"sequence": GOOD, "i": [""]}, {"id": "i"}, ("line 2: ", "i is empty")),
+        ({"sequence": ["ACGTACGT", "ACGTACGA", "ACGTACGC"], "i": ["a", "b", "a"]}, {"id": "i"},
+         ("a.tsv, line 2 ", "a.tsv, line 4 ", "the same id")),
+        ({"sequence": []}, {}, ("a.tsv: no rows",)),
+    ],
+)  # fmt: skip
+def test_rows_that_are_wrong(
+    columns: dict[str, list[str]], spec: dict[str, Any], parts: tuple[str, ...], table: TABLE, token_cache: Path
+) -> None:
+    with fails(*parts):
+        read_tokens(table("a.tsv", **columns), KMERS, *(["y"] if "y" in columns else []), **spec)
+    assert list(token_cache.iterdir()) == []
+
+
+def test_fasta_names_are_ids(tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(">x\nACGTACGT\n\n>x\nACGTACGA\n")
+    with fails("a.fa, line 1 ", "a.fa, line 4 ", "the same id"):
+        read_tokens(tmp_path / "a.fa", KMERS)
+
+
+def test_a_column_called_line_is_a_column(table: TABLE, dna: DNA) -> None:
+    tokens = read_tokens(table("a.tsv", sequence=dna(3), line=["x", "y", "x"]), KMERS, group="line")
+    assert tokens.numbers.tolist() == [2, 3, 4]
+    assert tokens.groups[0] == tokens.groups[2] != tokens.groups[1]
+
+
+def test_sequences_that_are_no_text(tmp_path: Path) -> None:
+    pd.DataFrame({"sequence": [1, 2]}).to_parquet(tmp_path / "a.parquet")
+    with fails("a.parquet", "'sequence'", "int64"):
+        read_tokens(tmp_path / "a.parquet", KMERS)
+    (tmp_path / "a.jsonl").write_text('{"sequence": null}\n')
+    with fails("a.jsonl, line 1", "empty"):
+        read_tokens(tmp_path / "a.jsonl", KMERS)
