@@ -25,7 +25,8 @@ N_SPECIAL = 5  # ids below are not k-mers; as in tokenization_kmer.py, which may
 OUTSIDE = 1e4  # subtracted from padding, so that it is no maximum; below what float16 can hold
 INHERITED_SETTINGS = (
     *(field.name for field in fields(PretrainedConfig)), "num_labels", "output_attentions", "torch_dtype", "name_or_path",
-    "attn_implementation", "bos_token_id", "cls_token_id", "eos_token_id", "mask_token_id", "sep_token_id",
+    "_name_or_path", "auto_map", "attn_implementation", "bos_token_id", "cls_token_id", "eos_token_id", "mask_token_id",
+    "sep_token_id",
 )  # fmt: skip
 COMPLEMENTS = dict(zip("ACGTURYSWKMBDHVN", "TGCAAYRSWMKVHDBN", strict=True))
 

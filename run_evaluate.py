@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     folder, run_dir = Path(args.output_dir), Path(args.run_dir or "")
     old = [] if args.overwrite_output_dir else [file.name for file in folder.glob("*") if RESULTS.fullmatch(file.name)]
     if old:
-        raise ValueError(f"--output_dir {folder} already contains {old[0]}: name another or --overwrite_output_dir")
+        raise ValueError(f"--output_dir {folder} already contains {old[0]}: name another or add --overwrite_output_dir")
     check_folder(folder, f"--output_dir {folder}")
     if args.run_dir and not (run_dir / "trainer_state.json").is_file():
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")

@@ -59,7 +59,9 @@ class KmerTokenizer(PreTrainedTokenizer):
                 raise ValueError(f"{name} is {value!r}; allowed are whole numbers from 1 to {most}")
         n_letters = len(set(alphabet)) if re.fullmatch("[A-Z]{2,}", str(alphabet)) else 0
         if n_letters < max(2, len(alphabet)) or n_letters**k > 2**20:
-            raise ValueError(f"alphabet is {alphabet!r}; allowed are 2 or more distinct letters A-Z, to 2**20 k-mers")
+            raise ValueError(
+                f"alphabet is {alphabet!r}; allowed are 2 or more distinct letters A-Z, at most 2**20 k-mers"
+            )
         for token in SPECIAL_TOKENS:
             name = f"{token[1:-1].lower()}_token"
             if str(kwargs.setdefault(name, token)) != token:

@@ -30,8 +30,6 @@ import torch
 
 torch.set_num_threads(1)
 
-TINY_BERT = "hidden_size=16,num_hidden_layers=1,num_attention_heads=2,intermediate_size=32"
-
 
 @pytest.fixture(autouse=True)
 def token_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -51,12 +49,6 @@ def same_logging() -> Iterator[None]:
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
         logger.setLevel(level)
-
-
-@pytest.fixture
-def tiny_bert() -> str:
-    """Settings of a network that trains in a moment, for --config_overrides."""
-    return TINY_BERT
 
 
 @pytest.fixture

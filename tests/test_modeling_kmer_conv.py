@@ -1,10 +1,12 @@
-"""modeling_kmer_conv: both strands, padding without effect, embeddings of shorter k-mers, masked tokens, the road to disk."""
+"""modeling_kmer_conv: both strands, padding without effect, embeddings of sub-k-mers, masked tokens, saving and loading."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -27,6 +29,7 @@ from modeling_kmer_conv import (
     _pairs,
     reverse_complement_ids,
 )
+from tests.support.messages import fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
@@ -41,7 +44,7 @@ SIZES = {
 NETWORK = ",".join(f"{name}={value}" for name, value in SIZES.items())
 
 
-def build(tokenizer: KmerTokenizer, **settings) -> KmerConvForSequenceClassification:
+def build(tokenizer: KmerTokenizer, **settings: object) -> KmerConvForSequenceClassification:
     """A network whose statistics are not those of a new one."""
     torch.manual_seed(0)
     kmers = {"vocab_size": len(tokenizer), "kmer_k": tokenizer.k, "kmer_alphabet": tokenizer.alphabet, "num_labels": 1}
@@ -66,18 +69,42 @@ def test_the_other_strand_is_that_of_the_letters(k: int, alphabet: str) -> None:
     assert torch.equal(reverse_complement_ids(whole, None, k, alphabet), other["input_ids"][:1])
 
 
-def test_an_alphabet_without_complements_is_refused() -> None:
-    with pytest.raises(ValueError, match="alphabet ACT has no G: both strands can be read with, for example, ATCG"):
+def test_an_alphabet_must_have_the_complements() -> None:
+    with fails("alphabet ACT", " G:", "ATCG"):
         reverse_complement_ids(torch.tensor([[2, 5, 3]]), None, 1, "ACT")
 
 
 def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="stride 2: kmer_conv reads k-mers of stride 1"):
+    with fails("stride 2", "kmer_conv", "stride 1"):
         KmerConvModel(KmerConvConfig(kmer_stride=2))
-    with pytest.raises(ValueError, match="vocab_size 4101: k = 3 over ATCG has 69 ids"):
+    with fails("vocab_size 4101", "k = 3", "ATCG", "69"):
         KmerConvModel(KmerConvConfig(kmer_k=3))
-    with pytest.raises(ValueError, match="kernel sizes 8, 11: allowed are odd numbers"):
+    with fails(" 8, 11", "odd"):
         KmerConvModel(KmerConvConfig(kernel_size=8))
+    with fails("num_hidden_layers", "kmer_conv", "num_stages, num_blocks"):
+        KmerConvConfig(num_hidden_layers=2)
+
+
+def test_facts_in_a_configuration_are_saved_and_are_no_settings(tmp_path: Path) -> None:
+    config = KmerConvConfig(**SIZES, num_labels=2, id2label={0: "leaf", 1: "root"})
+    config.update({"label_unit": "bin", "flanks": {"left": "AC", "length": 1}, "data_name": "a.tsv"})
+    config.save_pretrained(tmp_path)
+    again = KmerConvConfig.from_pretrained(tmp_path)
+    assert (again.label_unit, again.flanks, again.data_name) == ("bin", {"left": "AC", "length": 1}, "a.tsv")
+    assert {name: getattr(again, name) for name in SIZES} == SIZES
+    assert (again.num_labels, again.id2label) == (2, {0: "leaf", 1: "root"})
+    with fails("label_unit"):
+        KmerConvConfig(label_unit="bin")
+
+
+def test_what_transformers_itself_writes_is_no_unknown_setting(tmp_path: Path) -> None:
+    build(KmerTokenizer(3)).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved.keys() >= {"architectures", "auto_map", "dtype", "model_type", "transformers_version"}
+    again = KmerConvConfig.from_dict(saved)
+    for config in (again, KmerConvConfig(**saved), KmerConvConfig(**again.to_dict())):
+        assert config.to_dict() == again.to_dict()
+        assert {name: getattr(config, name) for name in SIZES} == SIZES
 
 
 def test_both_strands_are_answered_alike() -> None:
@@ -88,8 +115,8 @@ def test_both_strands_are_answered_alike() -> None:
     both, one = build(tokenizer), build(tokenizer, both_strands=False)
     one.load_state_dict(both.state_dict())
     with torch.no_grad():
-        found, forward, backward = both(given).logits, one(given).logits, one(other).logits
-    assert torch.allclose(found, (forward + backward) / 2, atol=1e-6)
+        result, forward, backward = both(given).logits, one(given).logits, one(other).logits
+    assert torch.allclose(result, (forward + backward) / 2, atol=1e-6)
     assert not torch.allclose(forward, backward, atol=1e-2)
 
 
@@ -103,9 +130,9 @@ def test_training_reads_a_random_strand_of_each_row() -> None:
     one.load_state_dict(both.state_dict())
     both.training = True  # of the model alone: its norms keep their statistics
     with torch.no_grad():
-        found = both(given.expand(200, -1)).logits
+        result = both(given.expand(200, -1)).logits
         strands = torch.cat([one(given).logits, one(other).logits])
-    is_forward, is_backward = (torch.isclose(found, strand, atol=1e-6) for strand in strands)
+    is_forward, is_backward = (torch.isclose(result, strand, atol=1e-6) for strand in strands)
     assert (is_forward ^ is_backward).all()
     assert 70 < is_forward.sum() < 130  # 100 +- 4 standard errors
 
@@ -129,26 +156,26 @@ def test_a_kmer_is_the_sum_of_what_is_in_its_middle() -> None:
     embedding = KmerEmbedding(KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=3))
     index = {letter: number for number, letter in enumerate("ATCG")}
     ids = torch.tensor([[0, 1, 2, 3, 4, *tokenizer.convert_tokens_to_ids(["TCG", "AAA"])]])
-    found = embedding(ids)[0]
-    assert not found[:5].any()
+    result = embedding(ids)[0]
+    assert not result[:5].any()
     one, two, three = (part.weight for part in embedding.parts)
     t, c, g = (index[letter] for letter in "TCG")
-    assert torch.allclose(found[5], one[c] + two[4 * t + c] + three[16 * t + 4 * c + g])
-    assert torch.allclose(found[6], one[0] + two[0] + three[0])
+    assert torch.allclose(result[5], one[c] + two[4 * t + c] + three[16 * t + 4 * c + g])
+    assert torch.allclose(result[6], one[0] + two[0] + three[0])
     plain = KmerEmbedding(KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=3, sub_kmers=False))
     assert torch.equal(plain(ids)[0, 5:], plain.parts[0].weight[ids[0, 5:] - 5])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_maxima_of_pairs_by_hand(dtype: torch.dtype) -> None:
-    """Padding is never the larger one, not even beside what is negative."""
+    """Padding is never the larger one, not even next to what is negative."""
     values = torch.tensor([[[-0.25, -0.125, -0.5, 3.0]]], dtype=dtype)
     assert _pairs(values, None)[0].tolist() == [[[-0.125, 3.0]]]
     assert _pairs(values[..., :3], None)[0].tolist() == [[[-0.125, -0.5]]]
-    found, mask = _pairs(values, torch.tensor([[[1.0, 1.0, 1.0, 0.0]]]))
-    assert (found.tolist(), mask.tolist()) == ([[[-0.125, -0.5]]], [[[1.0, 1.0]]])
-    found, mask = _pairs(values, torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]))
-    assert (found.tolist(), mask.tolist()) == ([[[-0.25, 0.0]]], [[[1.0, 0.0]]])
+    result, mask = _pairs(values, torch.tensor([[[1.0, 1.0, 1.0, 0.0]]]))
+    assert (result.tolist(), mask.tolist()) == ([[[-0.125, -0.5]]], [[[1.0, 1.0]]])
+    result, mask = _pairs(values, torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]))
+    assert (result.tolist(), mask.tolist()) == ([[[-0.25, 0.0]]], [[[1.0, 0.0]]])
 
 
 def test_masked_tokens_are_scored_as_all_are() -> None:
@@ -158,14 +185,14 @@ def test_masked_tokens_are_scored_as_all_are() -> None:
     batch = tokenizer(["ACGTACGTAC", "ACGTAC"], padding=True, return_tensors="pt")
     with torch.no_grad():
         every = model(**batch).logits
-        found = model(**batch, masked=torch.tensor([1, 8, 12]))
+        result = model(**batch, masked=torch.tensor([1, 8, 12]))
     assert every.shape == (2, 10, len(tokenizer))
-    assert torch.allclose(found["logits"], every.flatten(0, 1)[[1, 8, 12]], atol=1e-6)
-    assert found["masked"].tolist() == [1, 8, 12]
+    assert torch.allclose(result["logits"], every.flatten(0, 1)[[1, 8, 12]], atol=1e-6)
+    assert result["masked"].tolist() == [1, 8, 12]
 
 
 def test_a_position_sees_its_neighbours_alone() -> None:
-    """The score of a place changes with a token in reach, and the stages reach over 4 positions and more."""
+    """The scores at a position change with a token in reach, and the stages reach over 4 positions and more."""
     tokenizer = KmerTokenizer(2)
     config = KmerConvConfig(**SIZES, vocab_size=len(tokenizer), kmer_k=2)
     model, ids = KmerConvForMaskedLM(config).eval(), torch.randint(5, len(tokenizer), (1, 102))
@@ -207,3 +234,19 @@ def test_biases_and_norms_do_not_decay(tmp_path: Path) -> None:
     norms = {name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm1d)}
     every = {name for name, _ in model.named_parameters()}
     assert decays == {name for name in every if "bias" not in name and name.rpartition(".")[0] not in norms}
+
+
+def test_low_rank_updates_train() -> None:
+    """With peft (LoRA), a step changes the updates and the copy of the head, and nothing else."""
+    tokenizer = KmerTokenizer(3)
+    adapter = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["dense"], modules_to_save=["classifier"])
+    model = get_peft_model(build(tokenizer), adapter).train()
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    batch = tokenizer(random_dna(np.random.default_rng(0), 8, 40), return_tensors="pt")
+    optimizer = torch.optim.SGD([weight for weight in model.parameters() if weight.requires_grad], lr=0.1)
+    model(**batch, labels=torch.linspace(-1, 1, 8)[:, None]).loss.backward()
+    optimizer.step()
+    changed = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    copy = "base_model.model.classifier.modules_to_save.default"
+    # The other factor of an update, lora_A, has no gradient in the first step, because lora_B is still zero.
+    assert changed == {"base_model.model.dense.lora_B.default.weight", f"{copy}.weight", f"{copy}.bias"}

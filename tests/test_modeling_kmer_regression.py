@@ -20,6 +20,7 @@ import run_finetune_regression
 import run_pretrain_mlm
 from kmerbert.models.loading import max_tokens
 from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification, split_frames
+from tests.support.messages import fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
@@ -47,15 +48,15 @@ def test_equals_reading_the_frames_one_by_one(k: int, n_frames: int, is_ragged: 
     for row in rows:
         answers = []
         for frame in range(n_frames):
-            words = [row[start : start + k] for start in range(frame, len(row) - k + 1, n_frames)]
-            ids = [2, *KmerTokenizer(k).convert_tokens_to_ids(words), 3]
+            kmers = [row[start : start + k] for start in range(frame, len(row) - k + 1, n_frames)]
+            ids = [2, *KmerTokenizer(k).convert_tokens_to_ids(kmers), 3]
             answers.append(plain(torch.tensor([ids])).logits[0])
         expected.append(torch.stack(answers).mean(dim=0))
     with torch.no_grad():
-        found = model(every["input_ids"], every["attention_mask"]).logits
-        assert torch.allclose(found, torch.stack(expected), atol=1e-5)
+        outputs = model(every["input_ids"], every["attention_mask"]).logits
+        assert torch.allclose(outputs, torch.stack(expected), atol=1e-5)
         if not is_ragged:
-            assert torch.allclose(model(every["input_ids"]).logits, found, atol=1e-6)
+            assert torch.allclose(model(every["input_ids"]).logits, outputs, atol=1e-6)
 
 
 def test_frames_by_hand() -> None:
@@ -73,17 +74,17 @@ def test_the_loss_is_that_of_the_averaged_outputs() -> None:
     """Not the average of the frames' losses."""
     model, ids = build(3, 3), KmerTokenizer(3).encode_ids(random_dna(np.random.default_rng(0), 4, 30))
     ids, labels = torch.from_numpy(ids).long(), torch.randn(4, 1)
-    found = model(ids, labels=labels)
-    assert found.loss.item() == pytest.approx(((found.logits - labels) ** 2).mean().item(), rel=1e-6)
+    outputs = model(ids, labels=labels)
+    assert outputs.loss.item() == pytest.approx(((outputs.logits - labels) ** 2).mean().item(), rel=1e-6)
 
 
 def test_a_pretrained_bert_fits_in() -> None:
     config = KmerBertConfig.from_bert(BertConfig(**SIZES, auto_map={"AutoConfig": "a.b"}, num_labels=3), 4)
     assert (config.n_frames, config.num_labels, config.hidden_size, config.model_type) == (4, 3, 16, "kmer_bert")
     assert not hasattr(config, "auto_map")
-    with pytest.raises(ValueError, match="reading frames are there for bert, not for albert"):
+    with fails("`reading_frames`", "albert", "`model_type` bert"):
         KmerBertConfig.from_bert(AlbertConfig(), 3)
-    with pytest.raises(ValueError, match="n_frames 0: allowed is 1 or more"):
+    with fails("n_frames 0", "1 or more"):
         KmerBertConfig(0)
 
 
@@ -127,32 +128,41 @@ def test_weights_come_from_the_pretraining(trained: Path, tmp_path: Path) -> Non
         trained / "a.tsv", tmp_path / "out", model_name_or_path=trained / "mlm", reading_frames=3, learning_rate=0
     )
     run_finetune_regression.main(arguments)
-    found = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
+    weights = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out").state_dict()
     before = run_pretrain_mlm.AutoModelForMaskedLM.from_pretrained(trained / "mlm").state_dict()
-    shared = [name for name in found if name in before]
-    assert len(shared) == len(found) - 4  # all but the pooler and the head
-    assert all(torch.equal(found[name], before[name]) for name in shared)
+    shared = [name for name in weights if name in before]
+    assert len(shared) == len(weights) - 4  # all but the pooler and the head
+    assert all(torch.equal(weights[name], before[name]) for name in shared)
 
 
-def test_loads_elsewhere_as_remote_code(trained: Path, tmp_path: Path) -> None:
-    """From another folder and process, where nothing of this repository can be imported."""
+ELSEWHERE = """
+import json, sys
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+torch.set_num_threads(1)
+folder, *sequences = sys.argv[1:]
+try:
+    AutoModelForSequenceClassification.from_pretrained(folder)
+    error = ""
+except ValueError as problem:
+    error = str(problem)
+model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+batch = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)(sequences, return_tensors="pt")
+with torch.no_grad():
+    facts = [error, type(model).__name__, model(**batch).logits[:, 0].tolist()]
+print("", json.dumps(facts), sep="\\n")  # below the question whether remote code may run
+assert "modeling_kmer_regression" not in sys.modules
+"""
+
+
+def test_loads_elsewhere_as_remote_code_and_never_as_a_plain_bert(trained: Path, tmp_path: Path) -> None:
+    """In another folder and process, where nothing of this repository can be imported."""
     rows = random_dna(np.random.default_rng(5), 3, 42)
     here = pipeline("text-classification", model=str(trained / "out"), trust_remote_code=True)
-    expected = [answer["score"] for answer in here(rows)]
-    code = (
-        "import json, sys; from transformers import pipeline\n"
-        "predict = pipeline('text-classification', model=sys.argv[1], trust_remote_code=True)\n"
-        "print(json.dumps([answer['score'] for answer in predict(sys.argv[2:])]))"
-    )
-    command = [sys.executable, "-c", code, str(trained / "out"), *rows]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    assert json.loads(ended.stdout.splitlines()[-1]) == pytest.approx(expected, abs=1e-5)
-
-
-def test_never_loads_as_a_plain_bert(trained: Path, tmp_path: Path) -> None:
-    code = "import sys; from transformers import AlbertConfig, AutoModelForSequenceClassification as A; A.from_pretrained(sys.argv[1])"
-    command = [sys.executable, "-c", code, str(trained / "out")]
+    command = [sys.executable, "-c", ELSEWHERE, str(trained / "out"), *rows]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    assert ended.returncode != 0
-    assert "trust_remote_code" in ended.stderr
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    error, name, predictions = json.loads(ended.stdout.splitlines()[-1])
+    assert "trust_remote_code" in error
+    assert name == "KmerBertForSequenceClassification"
+    assert predictions == pytest.approx([answer["score"] for answer in here(rows)], abs=1e-5)

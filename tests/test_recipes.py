@@ -4,11 +4,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertForMaskedLM, Trainer
+from transformers import (
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    BertForMaskedLM,
+    PretrainedConfig,
+    Trainer,
+)
 
-from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments, RegressionModelArguments
+from kmerbert.cli.flags import (
+    ModelArguments,
+    PretrainingDataArguments,
+    RegressionDataArguments,
+    RegressionModelArguments,
+)
 from kmerbert.cli.parser import parse
-from kmerbert.models import loading as models
+from kmerbert.models.loading import load_config, load_model, load_tokenizer
 from kmerbert.training.flags import PretrainingArguments, RegressionArguments
 from modeling_kmer_regression import KmerBertConfig
 from tokenization_kmer import KmerTokenizer
@@ -17,13 +28,21 @@ RECIPES = Path(__file__).parent.parent / "recipes"
 ALL_ROWS = 6_739_258
 
 
-def read(name: str, folder: Path, *words: str) -> tuple[RegressionModelArguments, object, object]:
-    """A recipe's model, data and training flags."""
+def read(name: str, folder: Path, *more: str) -> tuple[ModelArguments, object, object]:
+    """A recipe's model, data and training flags, as the script reads them that the recipe is for."""
     is_pretraining = "pretrain" in name
-    data = PretrainingDataArguments if is_pretraining else RegressionDataArguments
-    training = PretrainingArguments if is_pretraining else RegressionArguments
-    line = ["--config", str(RECIPES / name), "--train_file", "a.tsv", "--output_dir", str(folder), *words]
-    return parse((RegressionModelArguments, data, training), line)
+    groups = (
+        (ModelArguments, PretrainingDataArguments, PretrainingArguments)
+        if is_pretraining
+        else (RegressionModelArguments, RegressionDataArguments, RegressionArguments)
+    )
+    return parse(groups, ["--config", str(RECIPES / name), "--train_file", "a.tsv", "--output_dir", str(folder), *more])
+
+
+def build(model: ModelArguments, **settings: object) -> tuple[KmerTokenizer, PretrainedConfig]:
+    """The tokenizer and the network's configuration that a recipe describes."""
+    tokenizer = load_tokenizer(**model.checkpoint, **model.kmers)
+    return tokenizer, load_config(tokenizer, **model.checkpoint, **model.architecture, **settings)
 
 
 def has(arguments: object, **expected: object) -> None:
@@ -52,12 +71,11 @@ def test_davuluri_as_coded(tmp_path: Path) -> None:
 
 def test_davuluri_from_scratch_is_bert_base(tmp_path: Path) -> None:
     model, _, _ = read("davuluri/finetune_regression_as_reported.yaml", tmp_path, "--model_name_or_path=")
-    tokenizer = models.load_tokenizer(model)
-    config = models.load_config(model, tokenizer, num_labels=1, problem_type="regression")
+    tokenizer, config = build(model, num_labels=1, problem_type="regression")
     with torch.device("meta"):
-        found = models.load_model(AutoModelForSequenceClassification, model, config)
+        network = load_model(AutoModelForSequenceClassification, config, **model.checkpoint)
     assert len(tokenizer) == 4101 == 4**6 + 5
-    assert round(found.num_parameters() / 1e6, 1) == 89.2
+    assert round(network.num_parameters() / 1e6, 1) == 89.2
 
 
 def test_dnabert(tmp_path: Path) -> None:
@@ -66,8 +84,7 @@ def test_dnabert(tmp_path: Path) -> None:
     has(training, learning_rate=4e-4, adam_beta1=0.9, adam_beta2=0.98, adam_epsilon=1e-6, weight_decay=0.01)
     has(training, max_steps=200_000, warmup_steps=10_000, lr_scheduler_type="linear")
     assert training.per_device_train_batch_size * training.gradient_accumulation_steps * 8 == 2000
-    tokenizer = models.load_tokenizer(model)
-    config = models.load_config(model, tokenizer)
+    tokenizer, config = build(model)
     has(
         config, hidden_size=768, num_hidden_layers=12, num_attention_heads=12, intermediate_size=3072, hidden_act="gelu"
     )
@@ -78,7 +95,7 @@ def test_dnabert(tmp_path: Path) -> None:
 
 def test_biases_and_layer_norms_do_not_decay(tmp_path: Path) -> None:
     model, _, training = read("dnabert/pretrain_mlm.yaml", tmp_path, "--eval_strategy", "no")
-    config = models.load_config(model, models.load_tokenizer(model))
+    _, config = build(model)
     config.update({"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8})
     network = BertForMaskedLM(config)
     decays = set(Trainer(network, training).get_decay_parameter_names(network))
@@ -94,12 +111,13 @@ def test_sysu_pretraining(tmp_path: Path) -> None:
     has(training, per_device_train_batch_size=128, metric_for_best_model="accuracy", weight_decay=0.0, seed=2022)
     plateau = {"mode": "max", "factor": 0.5, "patience": 2, "threshold": 1e-4, "min_lr": 1e-6}
     has(training, lr_scheduler_type="reduce_lr_on_plateau", lr_scheduler_kwargs=plateau)
-    tokenizer = models.load_tokenizer(model)
+    tokenizer, config = build(model, num_labels=1)
     assert (len(tokenizer), set(tokenizer.alphabet), tokenizer.stride) == (130, set("ACGTN"), 3)
-    config = models.load_config(model, tokenizer, num_labels=1)
     has(config, hidden_size=512, num_hidden_layers=3, num_attention_heads=8, intermediate_size=2048)
     with torch.device("meta"):
-        network = models.load_model(AutoModelForSequenceClassification, model, KmerBertConfig.from_bert(config, 3))
+        network = load_model(
+            AutoModelForSequenceClassification, KmerBertConfig.from_bert(config, 3), **model.checkpoint
+        )
     assert round(network.num_parameters() / 1e6, 2) == 10.05
 
 
@@ -122,9 +140,8 @@ def test_sysu_finetuning(tmp_path: Path) -> None:
 )
 def test_best(name: str, millions: float, tmp_path: Path) -> None:
     model, data, training = read(f"best/{name}.yaml", tmp_path)
-    tokenizer = models.load_tokenizer(model)
     kind = AutoModelForMaskedLM if "pretrain" in name else AutoModelForSequenceClassification
-    network = models.load_model(kind, model, models.load_config(model, tokenizer, num_labels=1))
+    network = load_model(kind, build(model, num_labels=1)[1], **model.checkpoint)
     assert round(network.num_parameters() / 1e6, 2) == millions
     assert network.config.both_strands
     if name == "finetune_regression_full":

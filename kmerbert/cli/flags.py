@@ -163,7 +163,10 @@ class SequenceDataArguments:
             if not 0 <= getattr(self, name) < 100:
                 raise ValueError(f"--{name} {getattr(self, name)}: allowed is from 0 to below 100")
         if self.validation_split_percentage + self.test_split_percentage >= 100:
-            raise ValueError("--validation_split_percentage and --test_split_percentage leave no training rows")
+            raise ValueError(
+                f"--validation_split_percentage {self.validation_split_percentage} and --test_split_percentage "
+                f"{self.test_split_percentage} leave no training rows: allowed is a sum below 100"
+            )
         for split in ("validation", "test"):
             if getattr(self, f"{split}_rows") and (getattr(self, f"{split}_file") or self.split_column):
                 raise ValueError(f"--{split}_rows: a file or --split_column already says which these are: give one")
@@ -233,9 +236,7 @@ class PretrainingDataArguments(SequenceDataArguments):
         if self.top_fraction is not None and not 0 < self.top_fraction < 1:
             raise ValueError(f"--top_fraction {self.top_fraction}: allowed is above 0 and below 1")
         if self.label_column and not self.top_fraction:
-            raise ValueError(
-                f"--label_column {self.label_column} says what --top_fraction goes by: give both or neither"
-            )
+            raise ValueError(f"--label_column {self.label_column} is only used by --top_fraction: give both or neither")
         self.label_column = self.label_column or "expression"
         _check_counts(self, "mask_span_length", "window_length", "window_step")
         if self.masking == "bases":

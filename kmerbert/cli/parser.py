@@ -24,25 +24,25 @@ from transformers.hf_argparser import HfArgumentParser, string_to_bool
 OLD_FLAGS = {
     flag: advice
     for flags, advice in (
-        ("block_size", "--max_seq_length (in tokens) or --window_length (in bases)"),
-        ("do_lower_case", "nothing: lower and upper case are read alike"),
-        ("fp16_backend torch_dtype", "--bf16"),
-        ("group_by_length pad_to_max_length", "nothing: batches are padded to their own longest sequence"),
-        ("hub_token", "nothing, it would be saved and uploaded: set HF_TOKEN, or run `hf auth login`"),
-        ("batch_size", "--per_device_train_batch_size, or --tokens_per_batch to predict"),
-        ("kmer", "--k"),
-        ("line_by_line", "nothing: every row is a sequence of its own"),
-        ("lr", "--learning_rate"),
-        ("logging_dir", "the environment variable TENSORBOARD_LOGGING_DIR"),
-        ("max_length", "--max_seq_length (in tokens, special tokens included)"),
-        ("no_cuda", "--use_cpu"),
-        ("num_labels", "nothing: one output per name in --label_column"),
-        ("preprocessing_num_workers", "nothing: one process reads millions of rows a minute"),
-        ("save_safetensors", "nothing: weights are always saved as safetensors"),
-        ("text_column_name text_column_names", "--sequence_column"),
-        ("tokenizer_name", "--k, --stride and --alphabet, or a checkpoint that contains its tokenizer"),
-        ("validation_split", "--validation_split_percentage"),
-        ("warmup_ratio", "--warmup_steps 0.1 (a number below 1 is a share of all steps)"),
+        ("block_size", "use --max_seq_length (in tokens) or --window_length (in bases)"),
+        ("do_lower_case", "leave it out: lower and upper case are read alike"),
+        ("fp16_backend torch_dtype", "use --bf16"),
+        ("group_by_length pad_to_max_length", "leave it out: batches are padded to their own longest sequence"),
+        ("hub_token", "leave it out, it would be saved and uploaded; set HF_TOKEN or run `hf auth login`"),
+        ("batch_size", "use --per_device_train_batch_size, or --tokens_per_batch to predict"),
+        ("kmer", "use --k"),
+        ("line_by_line", "leave it out: every row is a sequence of its own"),
+        ("lr", "use --learning_rate"),
+        ("logging_dir", "set the environment variable TENSORBOARD_LOGGING_DIR"),
+        ("max_length", "use --max_seq_length (in tokens, special tokens included)"),
+        ("no_cuda", "use --use_cpu"),
+        ("num_labels", "leave it out: one output per name in --label_column"),
+        ("preprocessing_num_workers", "leave it out: one process reads millions of rows a minute"),
+        ("save_safetensors", "leave it out: weights are always saved as safetensors"),
+        ("text_column_name text_column_names", "use --sequence_column"),
+        ("tokenizer_name", "use --k, --stride and --alphabet, or a checkpoint that contains its tokenizer"),
+        ("validation_split", "use --validation_split_percentage"),
+        ("warmup_ratio", "use --warmup_steps 0.1 (a number below 1 is a share of all steps)"),
     )
     for flag in flags.split()
 }
@@ -77,10 +77,10 @@ class _Parser(HfArgumentParser):
     def check(self, name: str, prefix: str, location: str = "") -> None:
         """Raises ValueError for an unknown flag (prefix `--`) or key of a recipe (no prefix)."""
         if name in OLD_FLAGS:
-            raise ValueError(f"{location}{prefix}{name} is not used here: write {OLD_FLAGS[name]}")
+            raise ValueError(f"{location}{prefix}{name} is not used here: {OLD_FLAGS[name]}")
         if name not in self.flags:
             near = difflib.get_close_matches(name, self.flags, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else "--help all lists all"
+            hint = f"did you mean {prefix}{near[0]}?" if near else "--help all lists all flags"
             raise ValueError(f"{location}unknown argument {prefix}{name}: {hint}")
 
     def sections(self) -> dict[str, list[str]]:
@@ -199,8 +199,10 @@ def parse(
     try:
         *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except json.JSONDecodeError as error:
+        pairs = ((*word.partition("=")[::2], following) for word, following in pairwise([*words, ""]))
+        flag = next((name for name, *values in pairs if error.doc in values), "value")
         raise ValueError(
-            f"{error.doc!r} is not JSON ({error}): write '{{\"name\": 1}}', or a mapping in a recipe"
+            f"{flag} {error.doc!r} is not JSON ({error}): write '{{\"name\": 1}}', or a mapping in a recipe"
         ) from None
     return tuple(groups)
 

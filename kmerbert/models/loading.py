@@ -145,7 +145,7 @@ def load_config(
     else:
         if model_type not in CONFIG_MAPPING:
             raise ValueError(
-                f"`model_type` {model_type!r} is no known architecture: use kmer_conv, bert, modernbert, roberta, ..."
+                f"`model_type` {model_type!r} is not a known architecture: use kmer_conv, bert, modernbert, roberta, ..."
             )
         config_class = CONFIG_MAPPING[model_type]
         if config_overrides:

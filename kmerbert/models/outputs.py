@@ -93,7 +93,7 @@ def rescale_outputs(model: nn.Module, factor: Sequence[float], shift: Sequence[f
 
 def _linear(head: nn.Module) -> nn.Module:
     """The layer below low-rank updates; other adapters of the head are not looked through."""
-    return head.base_layer if hasattr(head, "lora_B") else head
+    return head.base_layer if isinstance(getattr(head, "lora_B", None), nn.ModuleDict) else head
 
 
 def _laid_out_as(bias: torch.Tensor, values: Sequence[float]) -> torch.Tensor:

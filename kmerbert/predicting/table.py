@@ -10,6 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -86,11 +87,11 @@ def read_predictions(path: str, argument: str = "predictions_file") -> pd.DataFr
             prediction or an end of an interval is missing; or a lower end is above the upper one.
     """
     source, table = read_headed(path, argument)
-    kinds = "|".join(NUMBER_COLUMNS)
-    for column in table:
-        if match := re.fullmatch(f"({kinds})(_.+)?", column):
-            table[column] = read_numbers(table, column, source, is_needed=NUMBER_COLUMNS[match[1]])
-    for lower, upper in [("lower" + suffix, "upper" + suffix) for suffix in suffixes_in(table)]:
+    suffixes = suffixes_in(table)
+    for kind, suffix in product(NUMBER_COLUMNS, suffixes):
+        if (column := kind + suffix) in table:
+            table[column] = read_numbers(table, column, source, is_needed=NUMBER_COLUMNS[kind])
+    for lower, upper in [("lower" + suffix, "upper" + suffix) for suffix in suffixes]:
         if lower in table and upper in table:
             for row in np.flatnonzero(table[lower] > table[upper])[:1]:
                 location = source.location(_first_line(source) + row)
@@ -151,7 +152,8 @@ def align_rows(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.Dat
         ordered = baseline.iloc[match_rows(*names)]
     except ValueError as error:
         raise ValueError(f"`baseline_file` {path}, by {' and '.join(keys)}: {error}: predict the same rows") from None
-    for column in filter(re.compile("observed(_.+)?").fullmatch, ordered.columns.intersection(table.columns)):
+    measured = [f"observed{suffix}" for suffix in suffixes_in(table) if suffix in suffixes_in(ordered)]
+    for column in ordered.columns.intersection(table.columns).intersection(measured):
         known, other = (rows[column].to_numpy(np.float64) for rows in (table, ordered))
         # Values closer than that are one number, written by two programs.
         differs = ~np.isnan(known) & ~np.isnan(other) & ~np.isclose(other, known, rtol=1e-5, atol=1e-6)

@@ -61,13 +61,14 @@ def check_output(
             unknown; or the format cannot hold what is to be written.
     """
     ending, _ = output_format(path)
-    check_folder(path.resolve().parent, f"`output_file` {path}")
-    if path.is_dir():
+    target = path.resolve()  # the file that is written, also if a folder before `..` does not exist
+    check_folder(target.parent, f"`output_file` {path}")
+    if target.is_dir():
         raise ValueError(f"`output_file` {path} is a folder: name a file in it")
     for argument, name in (inputs or {}).items():
-        if name and path.exists() and path.samefile(name):
+        if name and target.exists() and target.samefile(name):
             raise ValueError(f"`output_file` {path} is the `{argument}` itself, which is never replaced: name another")
-    if path.exists() and not overwrite:
+    if target.exists() and not overwrite:
         raise ValueError(f"`output_file` {path} exists already: name another or add `overwrite`")
     if keys is not None and ending != ".json":
         raise ValueError(f"`keys_file`: only a .json output has keys, {path} has none: leave it out")

@@ -43,7 +43,8 @@ def _read_plasmid(path: Path) -> str:
             text = text.partition("\n")[0]
         return canonical(str(text).strip())
     except (OSError, ValueError) as error:
-        raise ValueError(f"`flank_file` {path}: no sequence can be read from it: {error}") from None
+        reason = getattr(error, "strerror", None) or error  # without the path again
+        raise ValueError(f"`flank_file` {path}: no sequence can be read from it: {reason}") from None
 
 
 def _find_insert(plasmid: str, insert: str | None, path: Path) -> tuple[int, int]:

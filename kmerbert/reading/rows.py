@@ -162,7 +162,7 @@ def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict
         unlabelled = np.flatnonzero(np.isnan(labels).all(axis=1))
         if len(unlabelled):
             raise ValueError(
-                f"{location(unlabelled[0])}: no value in {' or '.join(spec.labels)}: every row needs one; remove rows without"
+                f"{location(unlabelled[0])}: no value in {' or '.join(spec.labels)}: every row needs one; remove rows without one"
             )
         columns["labels"] = labels.astype(np.float32)
     if spec.split:

@@ -125,7 +125,10 @@ class KmerTrainingArguments(TrainingArguments):
             (not self.do_train, "--do_train false: this script trains; leave the flag out"),
             (self.remove_unused_columns, "--remove_unused_columns true: batches here are whole arrays; leave it out"),
             (self.num_train_epochs <= 0 >= self.max_steps, f"--num_train_epochs {self.num_train_epochs}: allowed is above 0"),
-            (self.gradient_accumulation_steps < 1, "--gradient_accumulation_steps: allowed is 1 or more"),
+            *(
+                (getattr(self, name) < 1, f"--{name} {getattr(self, name)}: allowed is 1 or more")
+                for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+            ),
             (self.eval_accumulation_steps == 0, "--eval_accumulation_steps 0: allowed is 1 or more"),
             (self.metric_for_best_model == "", "--metric_for_best_model is empty: name a metric or leave the flag out"),
             (self.prediction_loss_only, "--prediction_loss_only true: the metrics need predictions; leave it out"),

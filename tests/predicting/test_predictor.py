@@ -157,7 +157,8 @@ def test_all_columns_that_a_table_can_have(make: MakeModel, outputs: list[str], 
     names = [make(name, seed, names=outputs, initializer_range=0.5) for seed, name in enumerate("ab")]
     predictor = load(names, calibration_file=calibration, interval_coverage=0.95)
     single = np.stack([one_by_one(name, RAGGED) for name in names], axis=1)
-    table = pd.DataFrame({"sequence": RAGGED} | {name: range(len(RAGGED)) for name in outputs})
+    measured = {name: np.arange(40.0) + 100 * output for output, name in enumerate(outputs)}
+    table = pd.DataFrame({"sequence": RAGGED} | measured)
     predictions = predictor.predict(table, label_columns=outputs[::-1])  # in any order
     kinds = ["prediction", "lower", "upper", "checkpoint_sd", "observed"]
     assert list(predictions) == ["id", "sequence", *(kind + suffix for kind in kinds for suffix in suffixes)]
@@ -169,7 +170,7 @@ def test_all_columns_that_a_table_can_have(make: MakeModel, outputs: list[str], 
         np.testing.assert_allclose(predictions[f"checkpoint_sd{suffix}"], spread, atol=1e-4)
         np.testing.assert_allclose(predictions[f"lower{suffix}"], mean - 4)
         np.testing.assert_allclose(predictions[f"upper{suffix}"], mean + 4)
-        assert predictions[f"observed{suffix}"].tolist() == list(range(len(RAGGED)))
+        np.testing.assert_array_equal(predictions[f"observed{suffix}"], measured[outputs[output]])
     if len(outputs) > 1:
         with fails("`label_column` strength", "strength,decay"):
             predictor.predict(table, label_columns=["strength"])

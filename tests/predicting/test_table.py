@@ -116,6 +116,14 @@ def test_rows_that_are_not_predictions(columns: dict[str, list[str]], parts: tup
         read_predictions(str(path))
 
 
+def test_other_columns_are_text(table: MakeTable) -> None:
+    """Only columns of an output that has predictions are numbers, whatever else begins like them."""
+    path = table("p.tsv", prediction=["1e1", "2"], observed_at=["noon", ""], lower_case=["007", "x"])
+    predictions = read_predictions(str(path))
+    assert predictions["prediction"].tolist() == [10.0, 2.0]
+    assert predictions[["observed_at", "lower_case"]].to_numpy().tolist() == [["noon", "007"], ["", "x"]]
+
+
 def test_columns_that_are_missing(table: MakeTable) -> None:
     path = str(
         table("p.tsv", id=["a"], prediction_a=[1], prediction_b=[2], lower_a=[0], upper_a=[3], observed_a=["NA"])

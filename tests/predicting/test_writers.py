@@ -10,7 +10,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kmerbert.files import write_text
 from kmerbert.predicting.table import prediction_table
 from kmerbert.predicting.writers import check_output, output_format, write_predictions, write_tables
 from tests.support.messages import fails
@@ -130,23 +129,10 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path) -> None:
     assert target.read_text().startswith("id\tsequence\tprediction\n")
 
 
-def test_text_is_whole_or_not_there(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    write_text(path, "old\n")
-    write_text(path, "new \u00e9\n")
-    assert path.read_text(encoding="utf-8") == "new \u00e9\n"
-    (tmp_path / "other.txt").touch()
-    assert path.stat().st_mode == (tmp_path / "other.txt").stat().st_mode
-    (tmp_path / "other.txt").unlink()
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "half \ud800")
-    assert path.read_text(encoding="utf-8") == "new \u00e9\n"
-    assert [file.name for file in tmp_path.iterdir()] == ["a.txt"]
-
-
-def test_text_in_a_missing_folder(tmp_path: Path) -> None:
-    with fails("absent", error=OSError):
-        write_text(tmp_path / "absent" / "a.txt", "x")
+def test_a_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    (tmp_path / "usual.tsv").touch()
+    write(tmp_path / "p.tsv")
+    assert (tmp_path / "p.tsv").stat().st_mode == (tmp_path / "usual.tsv").stat().st_mode
 
 
 def test_pieces_are_drawn_as_they_are_written(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
-"""What run_evaluate.py says of mistakes and of results that mean nothing: the flag, the path, what to do."""
+"""What run_evaluate.py prints of mistakes and of results that mean nothing: the flag, the path, the value."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ import pandas as pd
 import pytest
 
 from run_evaluate import main
+from tests.support.messages import check_message
 from tests.support.tiny_challenge import make_challenge
 
 TABLE = pd.DataFrame({"id": list("abcd"), "prediction": [1.0, 2.0, 4.0, 3.0], "observed": [1.0, 2.0, 3.0, 4.0]})
+NOT_FOUND = "(No such file or directory)"
 
 
 def save(table: pd.DataFrame, path: Path) -> Path:
@@ -19,158 +22,179 @@ def save(table: pd.DataFrame, path: Path) -> Path:
     return path
 
 
+def command(predictions: Path | str, folder: Path, **flags: object) -> list[str]:
+    """The command line."""
+    more = [f"--{name}={value}" for name, value in flags.items()]
+    return [f"--predictions_file={predictions}", f"--output_dir={folder}", *more]
+
+
 def evaluate(predictions: Path | str, folder: Path, **flags: object) -> dict:
     """Runs the script as a user does."""
-    more = [f"--{name}={value}" for name, value in flags.items()]
-    return main([f"--predictions_file={predictions}", f"--output_dir={folder}", *more])
+    return main(command(predictions, folder, **flags))
 
 
-def refusal(predictions: Path | str, folder: Path, **flags: object) -> str:
-    """What the script says."""
-    with pytest.raises(ValueError, match=".") as found:
-        evaluate(predictions, folder, **flags)
-    return str(found.value)
+@pytest.fixture
+def failure(error_line: Callable[..., str]) -> Callable[..., str]:
+    """The line that the script prints: `failure(predictions, folder, **flags)`."""
+    return lambda *arguments, **flags: error_line(main, *command(*arguments, **flags))
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+@pytest.fixture
+def no_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves out the files with the results, because saving a figure takes most of the time."""
+    monkeypatch.setattr("run_evaluate.write_results", lambda *_: None)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, failure: Callable[..., str]) -> None:
     challenge, folder = make_challenge(tmp_path / "challenge").folder, tmp_path / "e"
     table = save(TABLE, tmp_path / "p.tsv")
-    advice = "cannot be read (No such file or directory): name a file that is there and may be read"
     for name in ("nope.tsv", "nope.csv", "nope.parquet", "nope.tsv.gz"):
         path = tmp_path / name
-        assert refusal(path, folder) == f"--predictions_file {path} {advice}"
-        assert refusal(table, folder, baseline_file=path) == f"--baseline_file {path} {advice}"
+        check_message(failure(path, folder), f"--predictions_file {name} ", NOT_FOUND)
+        check_message(failure(table, folder, baseline_file=path), f"--baseline_file {name} ", NOT_FOUND)
     for name in ("nope.json", "nope.txt"):
-        path = tmp_path / name
-        assert refusal(path, folder, challenge_dir=challenge) == f"--predictions_file {path} {advice}"
+        line = failure(tmp_path / name, folder, challenge_dir=challenge)
+        check_message(line, f"--predictions_file {name} ", NOT_FOUND)
     for name in ("-", "/dev/stdin"):
-        advice = f"{name}: stdin is not read, nor a pipe: write a file and name that"
-        assert refusal(name, folder) == f"--predictions_file {advice}"
-        assert refusal(name, folder, challenge_dir=challenge) == f"--predictions_file {advice}"
-        assert refusal(table, folder, baseline_file=name) == f"--baseline_file {advice}"
+        check_message(failure(name, folder), f"--predictions_file {name}:", "stdin", "pipe")
+        check_message(failure(name, folder, challenge_dir=challenge), f"--predictions_file {name}:", "stdin", "pipe")
+        check_message(failure(table, folder, baseline_file=name), f"--baseline_file {name}:", "stdin", "pipe")
 
 
-def test_an_output_folder_that_is_a_file_is_refused_before_scoring(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_output_folder_that_is_a_file_fails_before_scoring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Callable[..., str]
 ) -> None:
     table = save(TABLE, tmp_path / "p.tsv")
     monkeypatch.setattr("run_evaluate.evaluate_table", None)
-    for folder in (table, table / "e"):
-        reason = f"cannot be written ({table}: Not a directory): name another place, or mend that one"
-        assert refusal(table, folder) == f"--output_dir {folder} {reason}"
+    for folder in ("p.tsv", "p.tsv/e"):
+        check_message(failure(table, tmp_path / folder), f"--output_dir {folder} ", "(p.tsv: Not a directory)")
 
 
-def test_tables_without_anything_to_compare(tmp_path: Path) -> None:
+def test_tables_without_anything_to_compare(tmp_path: Path, failure: Callable[..., str]) -> None:
     path = save(TABLE.assign(observed=np.nan), tmp_path / "p.tsv")
-    expected = "observed has no measured value in 4 rows: predict again with the --label_column that has them"
-    assert refusal(path, tmp_path / "e") == f"{path}: {expected}"
+    check_message(failure(path, tmp_path / "e"), "p.tsv: observed ", "4 rows", "--label_column")
     two = TABLE.rename(columns={"prediction": "prediction_x", "observed": "observed_x"})
     path = save(two.assign(prediction_y=1.0, observed_y=np.nan), tmp_path / "two.tsv")
-    assert f"{path}: observed_y has no measured value in 4 rows" in refusal(path, tmp_path / "e")
+    check_message(failure(path, tmp_path / "e"), "two.tsv: observed_y ", "4 rows")
     path = save(TABLE[:0], tmp_path / "none.tsv")
-    assert refusal(path, tmp_path / "e") == f"{path}: there are no rows to compare"
+    check_message(failure(path, tmp_path / "e"), "none.tsv", "no rows")
 
 
-def test_empty_lines_at_the_end_count_for_nothing(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("no_results")
+def test_empty_lines_at_the_end_count_for_nothing(tmp_path: Path, failure: Callable[..., str]) -> None:
     table = save(TABLE, tmp_path / "p.tsv")
     expected, whole = evaluate(table, tmp_path / "e"), table.read_text()
     for end in ("\n", "\n\n \n", "\t\t\n", "\r\n"):
         table.write_text(whole + end)
-        assert evaluate(table, tmp_path / "e", overwrite_output_dir=True) == expected
+        assert evaluate(table, tmp_path / "e") == expected
     table.write_text(whole.replace("c\t", "\nc\t") + "\n")
-    assert refusal(table, tmp_path / "other") == f"{table}, line 4: prediction is missing"
+    check_message(failure(table, tmp_path / "other"), "p.tsv, line 4", "prediction")
     tiny = make_challenge(tmp_path / "challenge")
     rows = [f"{sequence}\t{value!r}\n" for sequence, value in zip(tiny.sequences, tiny.predicted, strict=True)]
     (tmp_path / "p.txt").write_text("".join(rows) + "\n\n")
     assert evaluate(tmp_path / "p.txt", tmp_path / "scored", challenge_dir=tiny.folder)["leaderboard"] == "private"
 
 
-def test_a_file_without_header(tmp_path: Path) -> None:
+def test_a_file_without_header(tmp_path: Path, failure: Callable[..., str]) -> None:
     path = tmp_path / "p.txt"
     path.write_text("ACGTACGT\t11.5\nACGAACGT\t-2e-3\n")
-    message = refusal(path, tmp_path / "e")
-    assert message.startswith(f"{path}: no column 'prediction'; columns found: ACGTACGT, 11.5; it has no header: add")
-    assert message.endswith("--challenge_dir to score a submission, or write .tsv with run_predict.py")
+    line = failure(path, tmp_path / "e")
+    check_message(line, "p.txt", "'prediction'", "ACGTACGT, 11.5", "no header", "--challenge_dir", "run_predict.py")
     path.write_text("sequence\tvalue\nACGAACGT\t-2e-3\n")
-    assert "no header" not in refusal(path, tmp_path / "e")
+    line = failure(path, tmp_path / "e")
+    check_message(line, "p.txt", "'prediction'", "sequence, value")
+    assert "no header" not in line
 
 
+@pytest.mark.usefixtures("no_results")
 def test_constant_predictions_are_scored_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     varied, constant = save(TABLE, tmp_path / "p.tsv"), TABLE.assign(prediction=2.5)
     fixed = save(constant, tmp_path / "constant.tsv")
     metrics = evaluate(fixed, tmp_path / "a")
     assert metrics["pearsonr"] == metrics["spearmanr"] == 0
-    expected = "warning: predictions of the {} do not vary: they count as r = rho = 0"
-    assert capsys.readouterr().out.splitlines()[2:] == [expected.format("model")]
-    evaluate(varied, tmp_path / "b", baseline_file=fixed)
-    assert capsys.readouterr().out.splitlines()[3:] == [expected.format("baseline")]
     two = {f"{column}_{name}": TABLE[column] for name in "xy" for column in ("prediction", "observed")}
     two["prediction_y"], two["observed_y"] = [7.0, 7.0, 7.0, 9.0], [1.0, 2.0, 3.0, np.nan]  # constant where measured
+    warnings = [read_warnings(capsys)]
+    evaluate(varied, tmp_path / "b", baseline_file=fixed)
+    warnings.append(read_warnings(capsys))
     evaluate(save(pd.DataFrame(two), tmp_path / "two.tsv"), tmp_path / "c")
-    assert capsys.readouterr().out.splitlines()[4:] == [expected.format("model y")]
+    warnings.append(read_warnings(capsys))
+    for lines, label in zip(warnings, ("model ", "baseline ", "model y "), strict=True):
+        (line,) = lines
+        check_message(line, label, "r = rho = 0")
     evaluate(varied, tmp_path / "d")
-    assert "warning" not in capsys.readouterr().out
+    assert read_warnings(capsys) == []
 
 
-def test_a_baseline_of_other_measured_values(tmp_path: Path) -> None:
+def read_warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The warnings that were printed since the last call; they stand below the table."""
+    lines = capsys.readouterr().out.splitlines()
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    assert lines[len(lines) - len(warnings) :] == warnings
+    return warnings
+
+
+@pytest.mark.usefixtures("no_results")
+def test_a_baseline_of_other_measured_values(tmp_path: Path, failure: Callable[..., str]) -> None:
     table = save(TABLE, tmp_path / "p.tsv")
     other = save(TABLE.assign(observed=[1.0, 2.0, 3.0, 4.5])[::-1], tmp_path / "other.tsv")
-    value = "observed of 'd' is 4.5, but 4 in --predictions_file"
-    expected = f"--baseline_file {other}: {value}: predict with the same --label_column"
-    assert refusal(table, tmp_path / "e", baseline_file=other) == expected
+    line = failure(table, tmp_path / "e", baseline_file=other)
+    check_message(
+        line, "--baseline_file other.tsv", "observed of 'd' is 4.5", " 4 in --predictions_file", "--label_column"
+    )
     for observed in ([1.0, 2.0, 3.0, np.nan], [1.0, 2.0, 3.0, 4.000001]):  # not measured there; rounded there
         same = save(TABLE.assign(observed=observed), tmp_path / "same.tsv")
-        evaluate(table, tmp_path / "e", baseline_file=same, overwrite_output_dir=True)
+        evaluate(table, tmp_path / "e", baseline_file=same)
+    noted = save(TABLE.assign(observed_by="somebody"), tmp_path / "noted.tsv")  # no measured values of an output
+    evaluate(noted, tmp_path / "e", baseline_file=noted)
 
 
-def test_intervals_that_are_none(tmp_path: Path) -> None:
-    advice = "run_predict.py --calibration_file"
+def test_intervals_that_are_none(tmp_path: Path, failure: Callable[..., str]) -> None:
+    folder = tmp_path / "e"
     path = save(TABLE.assign(lower=0.0), tmp_path / "half.tsv")
-    expected = f"{path}: no column 'upper'; columns found: id, prediction, observed, lower; {advice} writes both ends"
-    assert refusal(path, tmp_path / "e").startswith(expected)
+    columns = "id, prediction, observed, lower"
+    check_message(failure(path, folder), "half.tsv", "'upper'", columns, "run_predict.py --calibration_file")
     path = save(TABLE.assign(lower=[0.0, 1.5, 3.0, 2.0], upper=[2.0, 1.25, 5.0, 4.0]), tmp_path / "crossed.tsv")
-    expected = f"{path}, line 3: lower 1.5 is above upper 1.25: write intervals by {advice}"
-    assert refusal(path, tmp_path / "e") == expected
+    line = failure(path, folder)
+    check_message(line, "crossed.tsv, line 3", "lower 1.5", "upper 1.25", "run_predict.py --calibration_file")
     path = save(TABLE.assign(lower=[0.0, np.nan, 3.0, 2.0], upper=5.0), tmp_path / "missing.tsv")
-    assert refusal(path, tmp_path / "e") == f"{path}, line 3: lower is missing"
+    check_message(failure(path, folder), "missing.tsv, line 3", "lower")
     path = save(TABLE.assign(lower=0.0, upper=["5", "5", "high", "5"]), tmp_path / "text.tsv")
-    assert f"{path}, line 4: upper is 'high': allowed are numbers" in refusal(path, tmp_path / "e")
+    check_message(failure(path, folder), "text.tsv, line 4", "upper is 'high'", "numbers")
     other = TABLE.assign(lower_leaf="a note", lower="low").drop(columns="observed")  # of no output here
     two = other.assign(prediction_x=1.0, observed_x=[1.0, 2.0, 3.0, 4.0]).drop(columns="prediction")
-    assert "coverage" not in evaluate(save(two, tmp_path / "other.tsv"), tmp_path / "e")
+    assert "coverage" not in evaluate(save(two, tmp_path / "other.tsv"), folder)
 
 
-def test_replicates_that_give_no_ceiling(tmp_path: Path) -> None:
+def test_replicates_that_give_no_ceiling(tmp_path: Path, failure: Callable[..., str]) -> None:
     table = save(TABLE.assign(one=[1.0, 2.0, 3.0, 5.0], two=[1.0, 2.0, 4.0, 3.0], name="x"), tmp_path / "p.tsv")
-    folder = tmp_path / "e"
-    assert refusal(table, folder, replicate_file=table).startswith("--replicate_file is read for --replicate_columns: ")
-    expected = f"{table}: no column 'three'; columns found: id, prediction, observed, one, two, name; name them by"
-    assert refusal(table, folder, replicate_columns="one,three").startswith(expected)
-    assert refusal(table, folder, replicate_columns="one").startswith(
-        "--replicate_columns one: give two columns or more"
-    )
-    assert f"{table}, line 2: name is 'x'" in refusal(table, folder, replicate_columns="one,name")
-    missing, advice = tmp_path / "none.tsv", "cannot be read (No such file or directory): name a file"
-    message = refusal(table, folder, replicate_columns="one,two", replicate_file=missing)
-    assert message.startswith(f"--replicate_file {missing} {advice}")
-    message = refusal(table, folder, replicate_columns="one,two", replicate_file=tmp_path / "p.fa")
-    assert message.startswith(f"--replicate_file {tmp_path / 'p.fa'}: replicates are read from .tsv, .csv")
+    folder, columns = tmp_path / "e", "id, prediction, observed, one, two, name"
+    check_message(failure(table, folder, replicate_file=table), "--replicate_file", "--replicate_columns")
+    line = failure(table, folder, replicate_columns="one,three")
+    check_message(line, "p.tsv", "'three'", columns, "--replicate_columns", "--replicate_file")
+    check_message(failure(table, folder, replicate_columns="one"), "--replicate_columns one:", "two")
+    check_message(failure(table, folder, replicate_columns="one,name"), "p.tsv, line 2", "name is 'x'")
+    line = failure(table, folder, replicate_columns="one,two", replicate_file=tmp_path / "none.tsv")
+    check_message(line, "--replicate_file none.tsv ", NOT_FOUND)
+    line = failure(table, folder, replicate_columns="one,two", replicate_file=tmp_path / "p.fa")
+    check_message(line, "--replicate_file p.fa", ".tsv, .csv")
     assert not folder.exists()
 
 
-def test_folders_that_are_no_challenge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny, out = make_challenge(tmp_path / "data" / "challenge"), tmp_path / "e"
+def test_folders_that_are_no_challenge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: Callable[..., str]
+) -> None:
+    tiny, folder = make_challenge(tmp_path / "data" / "challenge"), tmp_path / "e"
     path = tmp_path / "p.json"
     path.write_text(json.dumps(tiny.submission()))
-    wrong = tmp_path / "nowhere"
-    expected = f"--challenge_dir {wrong}: no such folder: name the one that holds public_leaderboard_ids"
-    assert refusal(path, out, challenge_dir=wrong) == expected
-    assert refusal(path, out, challenge_dir=path).startswith(f"--challenge_dir {path}: no such folder")
-    advice = f"ground.json: name the folder that holds public_leaderboard_ids: {tiny.folder}"
-    for wrong in (tiny.folder.parent, tiny.folder / "public_leaderboard_ids", tiny.folder / "test_subset_ids"):
-        message = refusal(path, out, challenge_dir=wrong)
-        assert message == f"--challenge_dir: no file {wrong}/public_leaderboard_ids/{advice}"
+    for name in ("nowhere", "p.json"):
+        line = failure(path, folder, challenge_dir=tmp_path / name)
+        check_message(line, f"--challenge_dir {name}:", "no such folder", "public_leaderboard_ids")
+    for wrong in ("data", "data/challenge/public_leaderboard_ids", "data/challenge/test_subset_ids"):
+        line = failure(path, folder, challenge_dir=tmp_path / wrong)
+        check_message(line, "--challenge_dir", f"{wrong}/public_leaderboard_ids/ground.json")
+        assert line.endswith(": data/challenge")  # the right one is near
     monkeypatch.chdir(tiny.folder / "test_subset_ids")
-    assert refusal(path, out, challenge_dir=".").endswith(advice)
-    message = refusal(path, out, challenge_dir=out.parent)
-    assert message.endswith("public_leaderboard_ids is published with the challenge and always needed")
+    assert failure(path, folder, challenge_dir=".").endswith(": data/challenge")
+    line = failure(path, folder, challenge_dir=folder.parent)
+    check_message(line, "--challenge_dir", " public_leaderboard_ids/ground.json")

@@ -17,9 +17,11 @@ import run_finetune_regression
 from kmerbert.scoring.metrics import regression_metrics
 from kmerbert.sharing.card import code_version
 from run_finetune_regression import main
+from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import NETWORK, NO_DROPOUT, flags, planted, planted_table, write_table
 from tokenization_kmer import KmerTokenizer
 
+ROOT = Path(run_finetune_regression.__file__).parent
 ALARM = "predictions hardly differ between sequences"
 
 
@@ -75,7 +77,7 @@ def test_config_says_everything_about_the_model(learnt: tuple[Path, dict[str, fl
     assert (config["n_training_rows"], config["sequence_length"]) == (600, [24, 24])
     assert config["outputs_in_label_units"] is True
     assert config["architectures"] == ["BertForSequenceClassification"]
-    assert config["code_version"] == code_version(Path(run_finetune_regression.__file__).parent)
+    assert config["code_version"] == code_version(ROOT)
 
 
 def test_card_of_a_run(learnt: tuple[Path, dict[str, float]]) -> None:
@@ -93,9 +95,9 @@ def test_stock_classes_answer_in_label_units(learnt: tuple[Path, dict[str, float
     table = predictions(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     predict = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
-    found = predict(list(table["sequence"]))
-    assert {answer["label"] for answer in found} == {"expression"}
-    assert [answer["score"] for answer in found] == pytest.approx(list(table["prediction"]), abs=1e-4)
+    answers = predict(list(table["sequence"]))
+    assert {answer["label"] for answer in answers} == {"expression"}
+    assert [answer["score"] for answer in answers] == pytest.approx(list(table["prediction"]), abs=1e-4)
     with torch.no_grad():
         ids = torch.from_numpy(KmerTokenizer(3).encode_ids(list(table["sequence"])).astype(np.int64))
         assert model(input_ids=ids).logits[:, 0].numpy() == pytest.approx(table["prediction"].to_numpy(), abs=1e-4)
@@ -142,40 +144,41 @@ def test_several_outputs_with_missing_labels(tmp_path: Path) -> None:
     table = write_table(tmp_path / "train.tsv", sequence=sequences, strength=first, decay=second)
     settings = {"label_column": "strength,decay", "num_train_epochs": 16, "validation_rows": 60, "learning_rate": 5e-3}
     metrics = main(flags(table, tmp_path / "out", **settings))
-    found = predictions(tmp_path / "out")
-    assert 0 < found["observed_strength"].isna().sum() < 60
+    table = predictions(tmp_path / "out")
+    assert 0 < table["observed_strength"].isna().sum() < 60
     for name in ("strength", "decay"):
-        known = found[f"observed_{name}"].notna()
-        own = regression_metrics(found.loc[known, f"prediction_{name}"], found.loc[known, f"observed_{name}"])
-        assert own["pearsonr"] == pytest.approx(metrics[f"eval_pearsonr_{name}"])
-        assert own["rmse"] == pytest.approx(metrics[f"eval_rmse_{name}"])
-        assert own["pearsonr"] > 0.7
+        known = table[f"observed_{name}"].notna()
+        output = regression_metrics(table.loc[known, f"prediction_{name}"], table.loc[known, f"observed_{name}"])
+        assert output["pearsonr"] == pytest.approx(metrics[f"eval_pearsonr_{name}"])
+        assert output["rmse"] == pytest.approx(metrics[f"eval_rmse_{name}"])
+        assert output["pearsonr"] > 0.7
     assert metrics["eval_pearsonr"] == pytest.approx(
         np.mean([metrics[f"eval_pearsonr_{n}"] for n in ("strength", "decay")])
     )
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["id2label"], config["label2id"]) == ({"0": "strength", "1": "decay"}, {"strength": 0, "decay": 1})
     assert config["label_mean"] == pytest.approx([np.nanmean(first), np.nanmean(second)], rel=0.05)
-    answers = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)(found["sequence"][0])[0]
+    answers = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)(table["sequence"][0])[0]
     scores = {answer["label"]: answer["score"] for answer in answers}
-    assert scores["strength"] == pytest.approx(found["prediction_strength"][0], abs=1e-3)
-    assert scores["decay"] == pytest.approx(found["prediction_decay"][0], abs=1e-3)
+    assert scores["strength"] == pytest.approx(table["prediction_strength"][0], abs=1e-3)
+    assert scores["decay"] == pytest.approx(table["prediction_decay"][0], abs=1e-3)
 
 
 @pytest.mark.parametrize("split", ["validation", "test"])
-def test_an_output_that_could_not_be_judged_is_refused_before_training(split: str, tmp_path: Path) -> None:
+def test_an_output_without_values_in_a_split_fails_before_training(split: str, tmp_path: Path) -> None:
     sequences, values = planted(np.random.default_rng(0), 50)
     splits = ["train"] * 30 + ["validation"] * 10 + ["test"] * 10
     second = [np.nan if name == split else value for name, value in zip(splits, values, strict=True)]
     table = write_table(tmp_path / "t.tsv", sequence=sequences, split=splits, strength=values, decay=second)
     argv = flags(table, tmp_path / "out", split_column="split", label_column="strength,decay")
-    with pytest.raises(ValueError, match=f"no {split} row has a value in decay"):
+    with fails(split, "decay"):
         main(argv)
+    assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_model_that_could_not_be_rescaled_is_refused_before_training(tmp_path: Path) -> None:
+def test_a_model_that_could_not_be_rescaled_fails_before_training(tmp_path: Path) -> None:
     settings = {"model_type": "gpt2", "config_overrides": "n_embd=16,n_layer=1,n_head=2,n_positions=40"}
-    with pytest.raises(ValueError, match=r"does not end in a linear layer.*--model_type"):
+    with fails("GPT2ForSequenceClassification", "linear layer", "`model_type`"):
         main(flags(planted_table(tmp_path / "train.tsv", 40), tmp_path / "out", **settings))
     assert not list((tmp_path / "out").iterdir())
 
@@ -187,8 +190,8 @@ def test_ends_with_the_best_checkpoint(
     planned = iter([*values, values[1]])  # the second of four epochs is the best; then the final evaluation
     monkeypatch.setattr(run_finetune_regression, "regression_metrics", lambda *given: {metric: next(planned)})
     settings = {"num_train_epochs": 4, "metric_for_best_model": metric}
-    found = main(flags(planted_table(tmp_path / "train.tsv", 40), tmp_path / "out", **settings))
-    assert found[f"eval_{metric}"] == values[1]
+    metrics = main(flags(planted_table(tmp_path / "train.tsv", 40), tmp_path / "out", **settings))
+    assert metrics[f"eval_{metric}"] == values[1]
     checkpoints = sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*"))
     assert checkpoints == ["checkpoint-12", "checkpoint-6"]  # three steps an epoch; the best and the last
     final, best, last = (load_file(tmp_path / "out" / name / "model.safetensors") for name in ("", *checkpoints[::-1]))
@@ -214,9 +217,9 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
     assert one[0]["loss"] == pytest.approx(1.0, abs=0.5)
     for history, other in others:
         for key in ("loss", "grad_norm"):
-            expected, found = ([entry[key] for entry in log if key in entry] for log in (one, history))
+            expected, values = ([entry[key] for entry in log if key in entry] for log in (one, history))
             assert len(expected) == 12
-            assert found == pytest.approx(expected, rel=1e-4)
+            assert values == pytest.approx(expected, rel=1e-4)
         for name, weight in weights.items():
             torch.testing.assert_close(other[name], weight, rtol=1e-3, atol=2e-5)
 
@@ -228,9 +231,55 @@ def test_bf16(tmp_path: Path) -> None:
 
 
 def test_alarm_when_predictions_collapse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    argv = flags(planted_table(tmp_path / "train.tsv", 60), tmp_path / "out", learning_rate=0)
-    main(argv)
-    assert f"expression: {ALARM}" in capsys.readouterr().err
+    main(flags(planted_table(tmp_path / "train.tsv", 60), tmp_path / "out", learning_rate=0))
+    messages = capsys.readouterr().err
+    assert f"expression: {ALARM}" in messages
+    assert "recipes/best" not in messages  # --model_type was given
+
+
+def test_without_a_network_the_best_recipe_is_taken(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only --max_steps is added to the shortest command line, so that the test is fast."""
+    table = planted_table(tmp_path / "train.tsv", 40)
+    runs = {"default": [], "named": ["--config", str(ROOT / "recipes" / "best" / "finetune_regression.yaml")]}
+    messages = {}
+    for name, recipe in runs.items():
+        main([*recipe, "--train_file", str(table), "--output_dir", str(tmp_path / name), "--max_steps", "1"])
+        messages[name] = capsys.readouterr().err
+    (line,) = [line for line in messages["default"].splitlines() if "recipes/best" in line]
+    check_message(line, "most accurate", "--config", "--model_type", "--model_name_or_path")
+    assert "most accurate" not in messages["named"]
+    configs = [json.loads((tmp_path / name / "config.json").read_text()) for name in runs]
+    assert configs[0] == configs[1]
+    assert (configs[0]["model_type"], configs[0]["kmer_k"], configs[0]["both_strands"]) == ("kmer_conv", 6, True)
+    weights = [load_file(tmp_path / name / "model.safetensors") for name in runs]
+    assert all(torch.equal(weights[0][name], weight) for name, weight in weights[1].items())
+
+
+@pytest.mark.parametrize(
+    ("argv", "has_default"),
+    [
+        (["--train_file", "a.tsv", "--output_dir", "out", "--k", "4", "--bf16"], True),
+        (["--config", "recipe.yaml"], False),
+        (["--config=recipe.yaml"], False),
+        (["--model_type", "kmer_conv"], False),
+        (["--model-type=bert"], False),
+        (["--model_name_or_path", "mlm"], False),
+        (["--model_name_or_path=mlm"], False),
+    ],
+)
+def test_a_recipe_a_network_or_a_checkpoint_switches_the_best_recipe_off(
+    argv: list[str], has_default: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = []
+
+    def stop(groups: object, argv: object, description: str, default_recipe: Path | None) -> None:
+        recipes.append(default_recipe)
+        raise InterruptedError
+
+    monkeypatch.setattr(run_finetune_regression, "parse", stop)
+    with pytest.raises(InterruptedError):
+        main(argv)
+    assert recipes == [ROOT / "recipes" / "best" / "finetune_regression.yaml" if has_default else None]
 
 
 def test_test_rows_and_names(tmp_path: Path) -> None:

@@ -265,7 +265,7 @@ GOOD = ["ACGTACGT"]
         ({"sequence": ["MKVLAAGE"]}, {}, ("a.tsv, line 2: ", "'L'", "base 4")),
         ({"sequence": ["ACGTACG\u00e9"]}, {}, ("a.tsv, line 2: ", "'\u00e9'", "base 8")),
         ({"sequence": [*GOOD, "  "]}, {}, ("a.tsv, line 3: ", "empty")),
-        ({"sequence": [*GOOD, "ACGTA"]}, {}, ("a.tsv, line 3: ", "5 bases", "k-mer of 6", "`k`")),
+        ({"sequence": [*GOOD, "ACGTA"]}, {}, ("a.tsv, line 3: ", "5 bases", "a k-mer has 6", "`k`")),
         ({"sequence": [*GOOD, "A" * 30]}, {"max_tokens": 20},
          ("a.tsv, line 3: ", "30 bases", "27 tokens", "20", "`max_seq_length` 20")),
         ({"sequence": GOOD}, {"cut_at": 2}, ("`max_seq_length` 2", "3")),
