@@ -133,22 +133,15 @@ def test_a_folder_that_is_a_file(below: str, tmp_path: Path) -> None:
     assert (tmp_path / "a.tsv").read_text() == "old"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_folder_without_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o500)
-    try:
-        with fails("`output_dir`", f"{tmp_path}:", "Permission denied"):
-            check_folder(tmp_path / "a", "`output_dir`")
-    finally:
-        tmp_path.chmod(0o700)
+@pytest.mark.parametrize(("number", "reason"), [(13, "Permission denied"), (28, "No space left on device")])
+def test_a_folder_that_cannot_be_written(
+    number: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(**_: Any) -> None:
+        raise OSError(number, reason)
 
-
-def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_space(**_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(files, "TemporaryFile", no_space)
-    with fails("`output_dir`", f"{tmp_path}:", "No space left"):
+    monkeypatch.setattr(files, "TemporaryFile", fail)
+    with fails("`output_dir`", f"{tmp_path}:", reason):
         check_folder(tmp_path / "a", "`output_dir`")
 
 
