@@ -19,7 +19,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 class KmerBertConfig(BertConfig):
     """A BERT's settings, and the number of reading frames.
 
-    Its own `model_type` prevents that the model is loaded as a plain BERT, which would read all frames as one.
+    Its own `model_type` keeps the model from being loaded as a plain BERT, which would read all frames as one.
     """
 
     model_type = "kmer_bert"

@@ -211,7 +211,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         texts = [text] if isinstance(text, str) else text
         is_usual = text_pair is None and not any(map(options.get, UNUSUAL_OPTIONS))
         is_plain = is_usual and isinstance(texts, (list, tuple)) and set(map(type, texts)) == {str}
-        # Tokens that a user added may stand anywhere in a text; ours all begin with a bracket.
+        # Tokens that a user added may be anywhere in a text; ours all begin with a bracket.
         is_plain = is_plain and len(self._added_tokens_encoder) == N_SPECIAL and "[" not in "".join(texts)
         arrays = self._encode_arrays(texts, options) if is_plain else None
         if arrays is None:
@@ -239,7 +239,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         if max_length and options.get("truncation_strategy") in ("longest_first", "only_first"):
             kept = max(0, max_length - n_added)
             shift = np.maximum(0, n_kmers - kept) * self.stride * (self.truncation_side == "left")
-            n_bases = (kept - 1) * self.stride + self.k if kept else 0  # whoever cuts the text cuts the tokens
+            n_bases = (kept - 1) * self.stride + self.k if kept else 0  # the text is cut where the tokens end
             clean = [text[start : start + n_bases] for text, start in zip(clean, shift.tolist(), strict=True)]
             n_kmers = np.minimum(n_kmers, kept)
         lengths = n_kmers + n_added
@@ -257,9 +257,11 @@ class KmerTokenizer(PreTrainedTokenizer):
             ids[is_token] = source
         is_special = (ids == CLS) | (ids == SEP) | ~is_token
         masks = {"token_type_ids": 0 * ids, "special_tokens_mask": is_special, "attention_mask": is_token}
-        asked = {name: options.get(f"return_{name}") for name in masks}
-        asked = [name for name in masks if asked[name] or (asked[name] is None and name in self.model_input_names)]
-        arrays = {"input_ids": ids, **{name: masks[name].astype(np.int64) for name in asked}}
+        arrays = {"input_ids": ids}
+        for name, mask in masks.items():
+            is_requested = options.get(f"return_{name}")
+            if is_requested or (is_requested is None and name in self.model_input_names):
+                arrays[name] = mask.astype(np.int64)
         if options.get("return_offsets_mapping"):
             shift += [len(text) - len(text.lstrip(WHITESPACE)) for text in texts]
             starts = (np.cumsum(~is_special, axis=1) - 1) * self.stride + shift[:, None]

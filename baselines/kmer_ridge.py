@@ -2,7 +2,7 @@
 
 A promoter becomes the counts of all its 1- to 6-mers, wherever they are; a linear model with a squared penalty on its
 weights maps them to the measured value. It knows neither order nor distance, so what a model gains over it is what the
-model learnt beyond composition.
+model has learned beyond composition.
 
     python -m baselines.kmer_ridge --train_file train.tsv --test_file test.tsv --output_file ridge.tsv
     python -m baselines.kmer_ridge --train_file all.tsv --split_column split --output_file ridge.tsv

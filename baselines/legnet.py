@@ -4,7 +4,7 @@ A stem, four stages and a head, about 1.3 million weights. A stage is an inverte
 times the width, 9-wide depthwise convolution, squeeze and excitation, back) whose output is concatenated with its input, a
 9-wide convolution and a maximum over pairs of positions. AdamW with a one-cycle schedule, squared error, forward strand,
 the weights of the last epoch; not the winner's soft bins and both strands. Design: Penzar et al. 2023,
-doi:10.1093/bioinformatics/btad457, with the widths that its authors took for regulatory DNA of human cells; written anew
+doi:10.1093/bioinformatics/btad457, with the widths that its authors used for regulatory DNA of human cells; reimplemented
 here. The network knows nothing of k-mers and nothing of this project.
 
 Rows `train` are fitted and rows `validation` predicted (`--split_column`), and so are the rows of `--test_file`. Writes

@@ -65,7 +65,7 @@ def read_table(
         needs_values: Whether a table without `label_column` is an error.
 
     Returns:
-        Columns `id` (the table's own, otherwise the number of the line) and `sequence`, text as it stands in the file; and
+        Columns `id` (the table's own, otherwise the number of the line) and `sequence`, text unchanged from the file; and
         `observed`, float64, and `split`, text, if the table has them.
 
     Raises:

@@ -3,7 +3,7 @@
     python -m benchmarks.compare_commits HEAD~1 HEAD
     python -m benchmarks.compare_commits 3465c8f . --jobs 2 --output_dir runs/compare
 
-Each commit is checked out into a folder of its own; `.` is the working tree as it stands. Both get the same simulated
+Each commit is checked out into a folder of its own; `.` is the working tree with its uncommitted changes. Both get the same simulated
 files and run the same commands with fixed seeds: pretraining with both maskings, regression by BERT, ModernBERT,
 convolutions and reading frames, two outputs with missing values, Parquet shards, two processes, a resumed run, and
 predictions of one model and of two. Compared are losses, metrics, written predictions, weights and token ids. A number

@@ -115,7 +115,7 @@ def peak_memory() -> int:
 
 def memory_growth(work: Callable[[], T]) -> tuple[T, int]:
     """Calls something; returns its result, and by how many bytes this process grew at its peak meanwhile. Linux only."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = _process_memory("VmRSS")
     result = work()
     return result, _process_memory("VmHWM") - before

@@ -85,7 +85,7 @@ def write_plasmid(path: Path) -> None:
 
 
 def settings(args: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """What stands in the commands in braces; numbers of held-out rows are the recipes', scaled to the rows that there are."""
+    """The values of the commands' braces; held-out rows as in the recipes, scaled to the number of rows."""
     held_out = {"davuluri_rows": 100_000, "top_rows": 88_160, "frames_rows": 152_786, "test_rows": 76_393}
     counts = {name: round(n * args.rows / ALL_ROWS) for name, n in held_out.items()}
     return vars(args) | counts | {"folder": folder, "logging_steps": max(1, args.steps // 5)}

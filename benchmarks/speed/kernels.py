@@ -98,7 +98,7 @@ def seconds_of_step(recipe: Recipe, folder: Path, batch_size: int, steps: int, b
     """CPU seconds of a training step."""
     template = f"--config {{root}}/recipes/{recipe.flags} {SETTINGS}" + " --bf16" * bf16
     argv = words(template, root=ROOT, folder=folder, batch_size=batch_size, steps=steps + SKIPPED)
-    with redirect_stdout(sys.stderr), timed_steps(time.process_time) as timer:  # the table stands alone
+    with redirect_stdout(sys.stderr), timed_steps(time.process_time) as timer:  # standard output has only the table
         recipe.script.main(argv)
     return timer.seconds()
 

@@ -154,7 +154,7 @@ def train_peer(task: str, network: Network, rows: Path, folder: Path, flags: dic
 def measure(train: Callable[..., None], precision: str, size: int | None, *arguments: Any) -> tuple[float, float]:
     """Seconds of a step, and FLOP/s of matrix products around the run."""
     before = limit(precision, size)
-    with redirect_stdout(sys.stderr), timed_steps() as timer:  # the table stands alone
+    with redirect_stdout(sys.stderr), timed_steps() as timer:  # standard output has only the table
         train(*arguments)
     return timer.seconds(), max(before, limit(precision, size))
 

@@ -49,7 +49,7 @@ OLD_FLAGS = {
 
 
 class _Parser(HfArgumentParser):
-    """The Hugging Face parser, whose errors can be caught, whose flags must be spelt out, and whose help is short."""
+    """The Hugging Face parser, whose errors can be caught, whose flags cannot be abbreviated, and whose help is short."""
 
     def __init__(self, dataclass_types: Sequence[type], description: str = "") -> None:
         super().__init__(list(dataclass_types), allow_abbrev=False, add_help=False)

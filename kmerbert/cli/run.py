@@ -13,7 +13,7 @@ RESUME = "continue the training run from its last checkpoint with --resume_from_
 
 
 def with_dashes(message: str) -> str:
-    """Turns the argument names of a library's message, which stand in backticks, into flags.
+    """Turns the argument names of a library's message, which are in backticks, into flags.
 
     >>> with_dashes("`interval_coverage` 2: allowed is above 0 and below 1")
     '--interval_coverage 2: allowed is above 0 and below 1'

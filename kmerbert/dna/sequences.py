@@ -2,7 +2,7 @@
 
 from random import Random
 
-# IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code that stands for several
+# IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code for several
 # bases is read as N, because a k-mer cannot hold "A or G".
 AMBIGUOUS = "RYSWKMBDHVN"
 _FROM = "ACGTU" + AMBIGUOUS

@@ -110,7 +110,7 @@ class Inputs:
         return [*self.labels, *([self.id] if self.id else [])]
 
     def read(self, batch: Batch) -> tuple[pa.Array, pa.Array, np.ndarray | None]:
-        """Returns ids, sequences as they stand, and float64 (n, outputs) measured values, NaN where missing, or None.
+        """Returns ids, sequences as written, and float64 (n, outputs) measured values, NaN where missing, or None.
 
         Raises:
             ValueError: A measured value is not a number.

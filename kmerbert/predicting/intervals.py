@@ -1,4 +1,4 @@
-"""Prediction intervals that hold a chosen share of measured values, learnt from rows that a model was not trained on.
+"""Prediction intervals that hold a chosen share of measured values, estimated from rows that a model was not trained on.
 
 Split conformal intervals (Lei et al. 2018, doi:10.1080/01621459.2017.1307116): of the absolute errors of n calibration
 rows, the one of rank ceil((n + 1) * coverage) is half the width. A new measured value then lies inside with at least that

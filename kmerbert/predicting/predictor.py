@@ -42,7 +42,7 @@ LENGTH_TOLERANCE = 0.1
 
 
 class Predicted(NamedTuple):
-    """Some rows of a source, as they stand there, with float64 predictions (n, checkpoints, outputs)."""
+    """Some rows of a source, as written there, with float64 predictions (n, checkpoints, outputs)."""
 
     batch: Batch
     values: np.ndarray
@@ -63,7 +63,7 @@ class Predictor:
         models: In evaluation mode, with float32 weights; their outputs are in the unit of the labels.
         tokenizer: Of all models.
         outputs: Names of what is predicted.
-        intervals: Prediction intervals, learnt from held-out rows; None if there are none.
+        intervals: Prediction intervals, estimated from held-out rows; None if there are none.
         flanks: Plasmid bases that the models read around each sequence, or None.
         max_tokens: The most tokens, special ones included, that all models read; None for no limit.
         device: That the models are on.

@@ -83,7 +83,7 @@ def read_predictions(path: str, argument: str = "predictions_file") -> pd.DataFr
         argument: Name of the argument that names it, for messages.
 
     Raises:
-        ValueError: The file cannot be read, is not a table with a header or has no rows; text stands for a number; a
+        ValueError: The file cannot be read, is not a table with a header or has no rows; a cell that should be a number is text; a
             prediction or an end of an interval is missing; or a lower end is above the upper one.
     """
     source, table = read_headed(path, argument)
@@ -191,7 +191,7 @@ def match_rows(keys: ArrayLike, other_keys: ArrayLike) -> np.ndarray:
 
 
 def read_headed(path: str, argument: str) -> tuple[FileSource, pd.DataFrame]:
-    """Reads the table with a header that an argument names, text as it stands."""
+    """Reads the table with a header that an argument names, text unchanged."""
     source = FileSource(Path(path))
     table = read_table(source, argument, header=0)
     if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):

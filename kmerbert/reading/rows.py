@@ -18,7 +18,7 @@ from kmerbert.reading.sources import Batch, Source, to_numbers
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
 logger = logging.getLogger(__name__)
-# Names that tables use for the splits, in lower case, and the numbers that stand for them.
+# Names that tables use for the splits, in lower case, and the number of each split.
 SPLIT_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
 # Above the first share of [UNK] k-mers somebody should look at the data; above the second it is not DNA of this alphabet.
 UNKNOWN_WARNING, UNKNOWN_ERROR = 0.05, 0.5

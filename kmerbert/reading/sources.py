@@ -80,7 +80,7 @@ def has_column(source: Source, name: str) -> bool:
 
 
 class FastaRecord(NamedTuple):
-    """One sequence of a FASTA file: its name, its letters as they stand, the 1-based line of its header."""
+    """One sequence of a FASTA file: its name, its letters as written, the 1-based line of its header."""
 
     id: str
     sequence: str

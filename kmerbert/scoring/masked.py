@@ -72,8 +72,8 @@ class MaskedScorer:
         n_votes = torch.zeros(len(votes), device=labels.device).index_add_(0, flat, torch.ones_like(flat).float())
         first = torch.arange(n_kmers, device=labels.device) * self.stride
         n_tokens = torch.zeros(n_bases, device=labels.device)  # that spell each base
-        spelt = (first[:, None] + torch.arange(self.k, device=labels.device)).flatten()
-        n_tokens.index_add_(0, spelt, n_tokens.new_ones(n_kmers * self.k))
+        bases = (first[:, None] + torch.arange(self.k, device=labels.device)).flatten()
+        n_tokens.index_add_(0, bases, n_tokens.new_ones(n_kmers * self.k))
         is_hidden = n_votes.view(len(labels), n_bases) == n_tokens
         is_hidden &= n_tokens > 0
         is_right = is_hidden & (votes.argmax(dim=-1) == true_letter).view(is_hidden.shape)

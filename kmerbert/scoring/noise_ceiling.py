@@ -78,7 +78,7 @@ def read_replicates(path: str, columns: list[str]) -> np.ndarray:
     """Reads columns of single measurements from a table, float64 (n, columns), NaN where nothing was measured.
 
     Raises:
-        ValueError: The file is not a table with a header, a column is missing, or text stands for a number.
+        ValueError: The file is not a table with a header, a column is missing, or a cell that should be a number is text.
     """
     source, table = read_headed(path, "replicate_file")
     check_columns(table, columns, path, "name them with `replicate_columns`, the file with `replicate_file`")

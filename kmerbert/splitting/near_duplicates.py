@@ -119,11 +119,11 @@ def _n_constant(letters: np.ndarray, first: np.ndarray, step: int, lengths: np.n
     rows, longest = np.arange(len(first)), int(lengths.max())
     for n_bases in range(longest):
         rows = rows[lengths[rows] > n_bases]
-        found = letters[first[rows] + step * n_bases]
-        counts = np.bincount(found, minlength=1)
+        bases = letters[first[rows] + step * n_bases]
+        counts = np.bincount(bases, minlength=1)
         if counts.max() < _CONSTANT_SHARE * len(first):
             return n_bases
-        rows = rows[found == counts.argmax()]
+        rows = rows[bases == counts.argmax()]
     return longest
 
 

@@ -55,7 +55,7 @@ class TokenDataset(torch.utils.data.Dataset):
         table: The tokenised rows that these are some of; anything with `ids`, `starts` and `lengths` of rows.
         rows: int64 array (n,), row numbers in `table`, 0-based.
         targets: float32 array (n, outputs) for the model, or None; set by `with_targets`.
-        epoch: Number of the pass over the data, 0-based; masking draws anew in each.
+        epoch: Number of the pass over the data, 0-based; each has new masks.
     """
 
     def __init__(self, table: TokenTable, rows: np.ndarray, pad_id: int, targets: np.ndarray | None = None) -> None:
@@ -149,7 +149,7 @@ def read_names(
         sequence_column: Column of the DNA.
 
     Yields:
-        Some ids, and as many sequences as they stand in the source; together those of all rows.
+        Some ids, and as many sequences as written in the source; together those of all rows.
     """
     source, rows = dataset.table.source, dataset.rows
     column = id_column or ("id" if has_column(source, "id") else None)

@@ -19,7 +19,7 @@ SKIPPED_STEPS, LEAST_STEPS, LEAST_SECONDS = 3, 10, 10.0
 
 
 class EpochClock(TrainerCallback):
-    """Tells the training rows which pass over them begins, so that masks are drawn anew, also after a resume."""
+    """Tells the training rows which epoch begins, so that each epoch has new masks, also after a resume."""
 
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any

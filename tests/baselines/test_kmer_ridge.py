@@ -89,7 +89,7 @@ def test_lower_case_counts_alike(headerless: tuple[str, str], tmp_path: Path) ->
         main(["--train_file", headerless[0], "--test_file", test_file, "--output_file", str(tmp_path / "ridge.tsv")])
         tables.append(pd.read_csv(tmp_path / "ridge.tsv", sep="\t"))
     assert tables[0]["prediction"].tolist() == tables[1]["prediction"].tolist()
-    # As it stands in the file, as in every predictions file: so run_evaluate.py finds the same rows in both.
+    # As written in the file, as in every predictions file: so run_evaluate.py finds the same rows in both.
     assert tables[1]["sequence"].tolist() == [sequence.lower() for sequence, _ in rows]
 
 

@@ -231,7 +231,7 @@ def test_flanks_go_around_and_models_see_them(make: MakeModel) -> None:
     assert_same(load(name).predict_values(inserts), expected)
     assert_same(load(name).predict_values([f"TTTTCACATC{insert}GGTTACGGC" for insert in inserts]), expected)
     assert_same(load(name).predict_prepared(extended)[:, 0], expected)
-    assert load(name).predict(inserts)["sequence"].tolist() == inserts  # as they stand in the input
+    assert load(name).predict(inserts)["sequence"].tolist() == inserts  # as written in the input
 
 
 def test_reverse_complement_of_what_the_model_reads(make: MakeModel, caplog: pytest.LogCaptureFixture) -> None:

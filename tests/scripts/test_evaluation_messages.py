@@ -127,7 +127,7 @@ def test_constant_predictions_are_scored_with_a_warning(tmp_path: Path, capsys: 
 
 
 def read_warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """The warnings that were printed since the last call; they stand below the table."""
+    """The warnings that were printed since the last call; they come below the table."""
     lines = capsys.readouterr().out.splitlines()
     warnings = [line for line in lines if line.startswith("warning: ")]
     assert lines[len(lines) - len(warnings) :] == warnings

@@ -34,23 +34,23 @@ def predictions(folder: Path, split: str = "validation") -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
-    """The folder of a run that has learnt a planted motif, and the metrics that it returned."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """The folder of a run that has trained a planted motif, and the metrics that it returned."""
     folder = tmp_path_factory.mktemp("motif")
     settings = {"label_unit": "bin", "num_train_epochs": 8, "validation_rows": 100}
     return folder / "out", main(flags(planted_table(folder / "train.tsv", 700), folder / "out", **settings))
 
 
-def test_learns_a_planted_motif(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, metrics = learnt
+def test_learns_a_planted_motif(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = trained
     assert metrics["eval_pearsonr"] > 0.8
     table = predictions(folder)
     assert len(table) == 100
     assert regression_metrics(table["prediction"], table["observed"])["rmse"] == pytest.approx(metrics["eval_rmse"])
 
 
-def test_files_of_a_run(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, metrics = learnt
+def test_files_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = trained
     saved = json.loads((folder / "all_results.json").read_text())
     assert {name: saved[name] for name in metrics} == metrics
     assert saved["train_loss"] > 0
@@ -60,8 +60,8 @@ def test_files_of_a_run(learnt: tuple[Path, dict[str, float]]) -> None:
     assert not any(name.startswith(("tmp", ".")) for name in names)
 
 
-def test_config_says_everything_about_the_model(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, _ = learnt
+def test_config_says_everything_about_the_model(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, _ = trained
     config = json.loads((folder / "config.json").read_text())
     table = pd.read_csv(folder.parent / "train.tsv", sep="\t")
     held_out = predictions(folder)["sequence"]
@@ -80,8 +80,8 @@ def test_config_says_everything_about_the_model(learnt: tuple[Path, dict[str, fl
     assert config["code_version"] == code_version(ROOT)
 
 
-def test_card_of_a_run(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, metrics = learnt
+def test_card_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = trained
     card = ModelCard.load(folder / "README.md")
     assert card.data.pipeline_tag == "text-classification"
     values = {result.metric_type: result.metric_value for result in card.data.eval_results}
@@ -90,8 +90,8 @@ def test_card_of_a_run(learnt: tuple[Path, dict[str, float]]) -> None:
     assert str(folder.parent) not in card.content
 
 
-def test_stock_classes_answer_in_label_units(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, _ = learnt
+def test_stock_classes_answer_in_label_units(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, _ = trained
     table = predictions(folder)
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     predict = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(folder))
@@ -105,10 +105,10 @@ def test_stock_classes_answer_in_label_units(learnt: tuple[Path, dict[str, float
 
 
 def test_going_on_from_a_fine_tuned_checkpoint(
-    learnt: tuple[Path, dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: tuple[Path, dict[str, float]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Other rows with another mean and scale: before any step, the model must answer as it did."""
-    folder, _ = learnt
+    folder, _ = trained
     old = predictions(folder)
     rows = old.sort_values("observed").iloc[:70]  # most of them without the motif
     table = write_table(tmp_path / "train.tsv", sequence=rows["sequence"], expression=rows["observed"])

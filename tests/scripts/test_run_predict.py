@@ -286,7 +286,7 @@ def test_every_flag_has_help_and_is_read() -> None:
         assert re.search(rf'args\.{field.name}\b|"{field.name}"', code), field.name
 
 
-# What each launched process does: first without --use_cpu, which fails, then as if it were started anew.
+# What each launched process does: first without --use_cpu, which fails, then as if it had just been started.
 LAUNCHED = """
 import os, sys
 from accelerate import PartialState

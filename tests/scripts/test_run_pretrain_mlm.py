@@ -21,7 +21,7 @@ from tokenization_kmer import KmerTokenizer
 
 
 def similar_dna(n: int) -> list[str]:
-    """Relatives of one sequence of 24 bases: a tenth of the bases of each row are drawn anew."""
+    """Relatives of one sequence of 24 bases: a tenth of the bases of each row are replaced at random."""
     random = np.random.default_rng(0)
     rows = np.tile(list("ACGTTGCAAGTCCATGGATTCGCA"), (n, 1))
     changed = random.random(rows.shape) < 0.1
@@ -35,16 +35,16 @@ def write_lines(path: Path, sequences: list[str]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def learnt(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
-    """The folder of a run that has learnt what the sequences have in common, and the metrics that it returned."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, float]]:
+    """The folder of a run that has trained what the sequences have in common, and the metrics that it returned."""
     folder = tmp_path_factory.mktemp("similar")
     table = write_lines(folder / "dna.txt", similar_dna(500))
     settings = {"num_train_epochs": 6, "logging_steps": 10, "mask_span_length": 2, "validation_rows": 60}
     return folder / "out", main(flags(table, folder / "out", **settings))
 
 
-def test_loss_falls_and_bases_are_guessed(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, metrics = learnt
+def test_loss_falls_and_bases_are_guessed(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = trained
     history = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     losses = [entry["loss"] for entry in history if "loss" in entry]
     assert losses[0] == pytest.approx(np.log(69), rel=0.1)  # a guess among all ids
@@ -54,8 +54,8 @@ def test_loss_falls_and_bases_are_guessed(learnt: tuple[Path, dict[str, float]])
     assert metrics["eval_hidden_bases"] > 100
 
 
-def test_files_and_config(learnt: tuple[Path, dict[str, float]]) -> None:
-    folder, metrics = learnt
+def test_files_and_config(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = trained
     saved = json.loads((folder / "all_results.json").read_text())
     assert {name: saved[name] for name in metrics} == metrics
     config = json.loads((folder / "config.json").read_text())
@@ -71,25 +71,25 @@ def test_files_and_config(learnt: tuple[Path, dict[str, float]]) -> None:
     assert "Masking: bases." in card.text
 
 
-def test_stock_pipeline_fills_the_mask(learnt: tuple[Path, dict[str, float]]) -> None:
-    model = AutoModelForMaskedLM.from_pretrained(learnt[0])
-    fill = pipeline("fill-mask", model=model, tokenizer=AutoTokenizer.from_pretrained(learnt[0]))
+def test_stock_pipeline_fills_the_mask(trained: tuple[Path, dict[str, float]]) -> None:
+    model = AutoModelForMaskedLM.from_pretrained(trained[0])
+    fill = pipeline("fill-mask", model=model, tokenizer=AutoTokenizer.from_pretrained(trained[0]))
     answers = fill("ACGTTGC[MASK]GTCCATGGATTCGCA")
     assert len(answers) == 5
     assert answers[0]["score"] > 1 / 69
 
 
-def test_feeds_fine_tuning(learnt: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    settings = {"model_name_or_path": learnt[0], "learning_rate": 0}
+def test_feeds_fine_tuning(trained: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    settings = {"model_name_or_path": trained[0], "learning_rate": 0}
     run_finetune_regression.main(flags(planted_table(tmp_path / "train.tsv", 40), tmp_path / "out", **settings))
-    before, after = (load_file(folder / "model.safetensors") for folder in (learnt[0], tmp_path / "out"))
+    before, after = (load_file(folder / "model.safetensors") for folder in (trained[0], tmp_path / "out"))
     shared = [name for name in before if name.startswith("bert.")]
     assert len(shared) > 15
     assert all(torch.equal(before[name], after[name]) for name in shared)
 
 
-def test_goes_on_from_its_own_checkpoint(learnt: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
-    folder, metrics = learnt
+def test_goes_on_from_its_own_checkpoint(trained: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    folder, metrics = trained
     settings = {"model_name_or_path": folder, "learning_rate": 0, "mask_span_length": 2, "validation_rows": 60}
     again = main(flags(folder.parent / "dna.txt", tmp_path / "out", **settings))
     for name in ("eval_perplexity", "eval_base_accuracy", "eval_hidden_bases"):

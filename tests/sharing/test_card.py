@@ -91,7 +91,7 @@ def test_text_for_people(tmp_path: Path) -> None:
 
 
 def test_text_is_not_a_template_of_its_own() -> None:
-    """Names and settings come as they stand, whatever they look like to a template or a browser."""
+    """Names and settings come unchanged, whatever they look like to a template or a browser."""
     facts = CardFacts("fill-mask", "A {{ summary }} <b> & more.", "use('REPO')", {}, {"net": "{% x %} <i>"})
     text = model_card("runs/out/", facts, config("{{ a }}.fa"))
     for part in (

@@ -95,7 +95,7 @@ def test_exact_numbers_are_not_rounded() -> None:
 def test_top_rows_against_sorting(seed: int) -> None:
     """SYSU-SAIL's rule: sort downwards, take the value at position int(0.2 n), keep what is at or above it."""
     random = np.random.default_rng(seed)
-    values = random.integers(0, 18, random.integers(5, 400)).astype(float)  # most values stand many times
+    values = random.integers(0, 18, random.integers(5, 400)).astype(float)  # most values occur many times
     threshold = sorted(values, reverse=True)[int(0.2 * len(values))]
     expected = [row for row, value in enumerate(values) if value >= threshold]
     assert top_rows(values, 0.2).tolist() == expected

@@ -135,13 +135,13 @@ def test_windows_and_cuts_apply(tmp_path: Path) -> None:
     spec = RowSpec("sequence", window=20, step=15, cut_at=17)  # 0 to 20, 15 to 35, 30 to 50; 15 k-mers are 17 bases
     dataset = stream(path, 3, spec, window_rows=6)
     assert len(dataset) == dataset.n_rows == 18
-    spelt = {}
+    texts_by_row = {}
     for first in range(0, 18, 3):
         batch = dataset.__getitems__(range(first, first + 3))
         texts = TOKENIZER.batch_decode(batch["input_ids"], skip_special_tokens=True)
-        spelt |= dict(zip(batch["row"].tolist(), texts, strict=True))
+        texts_by_row |= dict(zip(batch["row"].tolist(), texts, strict=True))
     expected = [sequence[start : start + 17] for sequence in sequences for start in (0, 15, 30)]
-    assert [spelt[row] for row in range(18)] == expected
+    assert [texts_by_row[row] for row in range(18)] == expected
 
 
 # --- what is read, and when

@@ -10,7 +10,7 @@
 determination. `masked_lm` sums what was counted of masked tokens: accuracy, perplexity, accuracy of single bases. Arrays
 in, plain floats out: every value can be written to JSON and compared by model selection, so none of them is NaN.
 
-The file stands alone: `evaluate` copies it elsewhere before it runs.
+This file imports nothing of the project: `evaluate` copies it elsewhere before it runs.
 """
 
 import math
