@@ -9,7 +9,8 @@ run_evaluate.py.
     accelerate launch --config_file accelerate_config.yaml run_finetune_regression.py --model_name_or_path runs/mlm \\
         --train_file promoters.tsv --test_file test.tsv --num_train_epochs 10 --output_dir runs/expression
 
-The first command takes the network and settings of recipes/best, which are the most accurate on measured promoters.
+The first command takes the network and settings of recipes/best instead of the defaults below: they are the most
+accurate on measured promoters.
 """
 
 import logging
