@@ -105,7 +105,7 @@ def compare_speed(args: argparse.Namespace, folder: Path) -> dict[str, tuple[flo
     save_model(folder, args.hidden_size, args.n_layers, k=6, stride=1)
     shortest, longest = (args.equal_lengths, args.equal_lengths) if args.equal_lengths else (SHORTEST, LONGEST)
     sequences = simulate(args.n_sequences, args.seed, shortest, longest)
-    device = torch.device(args.device or torch.accelerator.current_accelerator() or "cpu")
+    device = torch.device(args.device or torch.accelerator.current_accelerator(check_available=True) or "cpu")
     limits = {"fp32": product_rate(device, torch.float32), "bf16": product_rate(device, torch.bfloat16)}
     print(f"{device_name(device)}; {versions('torch', 'transformers')}")
     print(f"{args.n_layers} layers of {args.hidden_size}; {len(sequences)} sequences of {shortest} to {longest} bases")

@@ -86,7 +86,7 @@ NETWORKS = {
 
 def limit(precision: str, size: int | None) -> float:
     """FLOP/s of square matrix products in that precision, by the faster library where there are two."""
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     is_choice = device.type == "cpu" and dtype == torch.float32 and onednn_is_exact()
     return max(product_rate(device, dtype, size, by_onednn) for by_onednn in ((False, True) if is_choice else (False,)))
@@ -196,9 +196,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, list[dict[str, float]]]
     parser.add_argument("--product_size", type=int, help="size of the limit's matrices (default: 2048; on a GPU 8192)")
     args = parser.parse_args(argv)
     datasets.disable_progress_bars()
-    print(
-        f"{device_name(torch.accelerator.current_accelerator() or torch.device('cpu'))}; {versions('torch', 'transformers')}"
-    )
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    print(f"{device_name(device)}; {versions('torch', 'transformers')}")
     print(f"{args.batch_size} sequences of {args.bases} bases in a step\n")
     columns = f"{'ms/step':>10}{'sequences/s':>13}{'GFLOP/s':>11}{'limit':>11}{'share':>8}"
     print(f"{'task':<11}{'model':<7}{'':<6}{'':<16}{columns}")

@@ -134,7 +134,7 @@ class Predictor:
         intervals = None
         if calibration_file:
             intervals = read_intervals(str(calibration_file), interval_coverage, output_names(models[0].config))
-        device = device or torch.accelerator.current_accelerator() or "cpu"
+        device = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
         models = [model.to(device) for model in models]
         return cls(names, models, tokenizer, bf16, reverse_complement, tokens_per_batch, intervals)
 

@@ -50,7 +50,7 @@ def test_both_are_measured(capsys: pytest.CaptureFixture) -> None:
 
 def test_the_limit_is_the_faster_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_step, "product_rate", lambda device, dtype, size, by_onednn: 5.0 if by_onednn else 3.0)
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: None)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: None)
     for is_exact, rate in ((True, 5.0), (False, 3.0)):
         monkeypatch.setattr(training_step, "onednn_is_exact", lambda is_exact=is_exact: is_exact)
         assert training_step.limit("fp32", 64) == rate

@@ -126,6 +126,8 @@ def test_headings_of_the_training_script(show: Help) -> None:
         *("Data", "Which rows are held out", "Flanks and length", "Labels", "Model", "Output", "Training"),
         "Help and recipes",
     ]
+    for heading, names in KmerTrainingArguments.SHOWN_FLAGS.items():
+        assert sections[heading] == list(names)
     for flag, heading in (
         *(("train_file", "Data"), ("similar_sequences", "Which rows are held out"), ("label_column", "Labels")),
         *(("max_seq_length", "Flanks and length"), ("reading_frames", "Model"), ("output_dir", "Output")),

@@ -106,17 +106,17 @@ def test_an_insert_of_letters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "length", "insert", "parts"),
     [
-        (PLASMID, 201, None, ("200 bases before", "200 after", "`flank_length` 201", "plasmid.txt")),
-        (PLASMID, 5, "9:9", ("`flank_insert` 9:9", "480 bases", "plasmid.txt")),
-        (PLASMID, 5, "9:8", ("`flank_insert` 9:8", "480 bases", "plasmid.txt")),
-        (PLASMID, 5, "400:481", ("`flank_insert` 400:481", "480 bases", "plasmid.txt")),
+        (PLASMID, 201, None, ("200 bases before", "200 after", "`flank_length` 201")),
+        (PLASMID, 5, "9:9", ("`flank_insert` 9:9", "480 bases")),
+        (PLASMID, 5, "9:8", ("`flank_insert` 9:8", "480 bases")),
+        (PLASMID, 5, "400:481", ("`flank_insert` 400:481", "480 bases")),
         (PLASMID, 5, "ACXG", ("`flank_insert` ACXG", "START:END", "ACGTN")),
-        ("ACGTACGTNN", 1, "ACGT", ("`flank_insert` ACGT", "2 times", "START:END", "plasmid.txt")),
-        ("ACGTACGTNN", 1, "GGG", ("`flank_insert` GGG", "0 times", "START:END", "plasmid.txt")),
-        ("ACGT", 1, None, ("run of N", "`flank_insert`", "plasmid.txt")),
-        ("ACNGTNA", 1, None, ("run of N", "`flank_insert`", "plasmid.txt")),
-        ("ACXGT", 1, None, ("`flank_file`", "'X'", "base 3", "plasmid.txt")),
-        (None, 1, None, ("`flank_file`", "No such file", "plasmid.txt")),
+        ("ACGTACGTNN", 1, "ACGT", ("`flank_insert` ACGT", "2 times", "START:END")),
+        ("ACGTACGTNN", 1, "GGG", ("`flank_insert` GGG", "0 times", "START:END")),
+        ("ACGT", 1, None, ("run of N", "`flank_insert`")),
+        ("ACNGTNA", 1, None, ("run of N", "`flank_insert`")),
+        ("ACXGT", 1, None, ("`flank_file`", "'X'", "base 3")),
+        (None, 1, None, ("`flank_file`", "No such file")),
     ],
 )
 def test_wrong_plasmids(
@@ -125,7 +125,7 @@ def test_wrong_plasmids(
     path = tmp_path / "plasmid.txt"
     if text:
         path.write_text(text)
-    with fails(*parts):
+    with fails(path, *parts):
         read_flanks(path, length, insert)
 
 

@@ -92,6 +92,14 @@ def test_predicts_what_the_model_does_in_input_order(
 CALIBRATION = {"prediction": [0.0] * 19, "observed": [4.0, -4.0] * 9 + [4.0]}
 
 
+def test_a_build_for_gpus_without_one_predicts_on_the_cpu(make: MakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def accelerator(check_available: bool = False) -> torch.device | None:
+        return None if check_available else torch.device("cuda")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", accelerator)
+    assert Predictor.from_pretrained(make("a")).models[0].device == torch.device("cpu")
+
+
 def test_a_list_becomes_a_table(make: MakeModel) -> None:
     name = make("model")
     predictor, expected = load(name), one_by_one(name, ["ACGTN", "GGGTT"])[:, 0]

@@ -1,10 +1,11 @@
-"""Tables from files and from the Hub: every format gives the same rows, and every row its location."""
+"""Tables from files, the Hub and memory: every format gives the same rows, and every row its location."""
 
 import bz2
 import doctest
 import gzip
 import itertools
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,19 @@ import pyarrow as pa
 import pytest
 
 from kmerbert.reading import sources as module
-from kmerbert.reading.sources import Batch, FileSource, HubSource, to_numbers, without_empty_end
-from tests.support.messages import fails
+from kmerbert.reading.sources import (
+    Batch,
+    FileSource,
+    HubSource,
+    MemorySource,
+    Source,
+    has_column,
+    load_hub_dataset,
+    readable_file,
+    to_numbers,
+    without_empty_end,
+)
+from tests.support.messages import check_message, fails
 
 SEQUENCES = ["ACGTACGT", "ggnnT", "TTTTTTTTTTTT", "ACG"]
 VALUES = ["1.5", "-2", "3e-1", "11"]
@@ -80,7 +92,7 @@ def save(folder: Path, name: str, content: bytes | str) -> FileSource:
     return FileSource(path, headerless_label="expression")
 
 
-def rows(source: FileSource | HubSource, columns: Sequence[str]) -> dict[str, list[Any]]:
+def rows(source: Source, columns: Sequence[str]) -> dict[str, list[Any]]:
     """All batches of a source as lists, with the numbers of the rows."""
     values: dict[str, list[Any]] = {name: [] for name in [*columns, "numbers"]}
     for batch in source.batches(columns):
@@ -368,6 +380,125 @@ def test_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
         rows(source, ["y"])
 
 
+def test_table_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_ROWS", 3)
+    columns = {"sequence": ["AC", "GG", None, "TT", "A"], "x": [1, 2, 3, 4, 5]}
+    # In two chunks, as tables are after they were joined.
+    table = pa.concat_tables([pa.table(columns).slice(0, 2), pa.table(columns).slice(2)])
+    source = MemorySource(table)
+    assert rows(source, ["x", "sequence"]) == columns | {"numbers": [1, 2, 3, 4, 5]}
+    assert rows(source, ["x", "x"])["numbers"] == [1, 2, 3, 4, 5]
+    assert rows(MemorySource(table.slice(1, 3)), ["x"]) == {"x": [2, 3, 4], "numbers": [1, 2, 3]}
+    assert list(MemorySource(table.slice(0, 0)).batches(["x"])) == []
+    with fails("the table", "'y'", "['sequence', 'x']"):
+        rows(source, ["y"])
+
+
+def test_location_in_memory() -> None:
+    table = pa.table({"sequence": ["AC"]})
+    for source, parts in (
+        (MemorySource(table), ("row 3", "the table", "from 1")),
+        (MemorySource(table, "the list", "sequence"), ("sequence 3", "the list", "from 1")),
+    ):
+        check_message(source.location(3), *parts)
+        assert source.short_name == source.name
+        assert "AC" not in repr(source)
+
+
+def test_rows_in_memory_have_no_checksum() -> None:
+    """They could change after they were cached."""
+    with pytest.raises(NotImplementedError):
+        _ = MemorySource(pa.table({"sequence": ["AC"]})).checksum
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "present", "absent"),
+    [
+        ("a.tsv", "id\tsequence\n1\tAC\n", ("id", "sequence"), ("ID", "i", "expression")),
+        ("headerless.txt", "ACGT\t1.5\n", ("sequence", "expression"), ("id", "ACGT")),
+        ("a.fa", ">a\nAC\n", ("id", "sequence"), ("expression",)),
+        ("a.jsonl", '{"id": 1, "sequence": "AC"}\n', ("id", "sequence"), ("expression",)),
+        ("twice.tsv", "id\tid\tsequence\n1\t2\tAC\n", ("sequence",), ("id",)),
+        ("empty.tsv", "", (), ("id", "sequence")),
+        ("latin.tsv", b"id\tsequence\n\xff\tAC\n", (), ("id", "sequence")),
+    ],
+)
+def test_whether_a_file_has_a_column(
+    name: str, content: bytes | str, present: tuple[str, ...], absent: tuple[str, ...], tmp_path: Path
+) -> None:
+    source = save(tmp_path, name, content)
+    assert [column for column in (*present, *absent) if has_column(source, column)] == list(present)
+    assert not has_column(FileSource(tmp_path / "absent.tsv"), "id")
+
+
+def test_whether_a_table_has_a_column() -> None:
+    for source in (
+        MemorySource(pa.table({"id": [1]})),
+        MemorySource(pa.table({"id": pa.array([], pa.int64())})),  # no rows
+        HubSource("me/data, train", datasets.Dataset.from_dict({"id": [1]})),
+    ):
+        assert has_column(source, "id")
+        assert not has_column(source, "sequence")
+
+
+@pytest.fixture
+def local_dataset(tmp_path: Path) -> Path:
+    """A folder that `datasets` reads, with three training rows and one test row."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.csv").write_text("sequence,x\nAC,1\nGG,2\nTT,3\n")
+    (tmp_path / "data" / "test.csv").write_text("sequence,x\nCC,4\n")
+    return tmp_path / "data"
+
+
+def test_loading_one_split_or_all(local_dataset: Path) -> None:
+    assert {name: split["x"][:] for name, split in load_hub_dataset(str(local_dataset)).items()} == {
+        "train": [1, 2, 3],
+        "test": [4],
+    }
+    assert load_hub_dataset(str(local_dataset), split="test")["sequence"][:] == ["CC"]
+
+
+def test_datasets_that_cannot_be_loaded(local_dataset: Path, tmp_path: Path) -> None:
+    """The message shows the value, and a split only where one is named."""
+    file, absent = local_dataset / "train.csv", tmp_path / "absent"
+    with fails(f"`dataset_name` '{file}' is a file", "`train_file`", "`input_file`"):
+        load_hub_dataset(str(file))
+    with fails(f"`dataset_name` '{absent}.parquet'", "no such dataset", "`train_file`", "`input_file`"):
+        load_hub_dataset(f"{absent}.parquet")
+    with fails(f"`dataset_name` '{absent}': cannot be loaded"):
+        load_hub_dataset(str(absent))
+    with fails(f"`dataset_name` '{local_dataset}', `dataset_split` dev: cannot be loaded", "dev"):
+        load_hub_dataset(str(local_dataset), split="dev")
+    with fails("`dataset_name` 'somebody/something', `dataset_split` test: cannot be loaded"):
+        load_hub_dataset("somebody/something", None, "test")
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a\n b " + "x" * 400), KeyError(), ZeroDivisionError()])
+def test_whatever_fails_in_datasets_is_one_short_line(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", fail)
+    reason = "a b xxx" if str(error) else type(error).__name__
+    with fails("`dataset_name` 'me/data': cannot be loaded", reason) as caught:
+        load_hub_dataset("me/data")
+    assert len(str(caught.value)) < 400
+
+
+def test_files_that_cannot_be_read_are_named_with_their_argument(tmp_path: Path) -> None:
+    file, pipe = tmp_path / "a.json", tmp_path / "pipe"
+    file.write_text("{}")
+    with readable_file("keys_file", file):
+        assert file.read_text() == "{}"
+    os.mkfifo(pipe)
+    for path in (Path("-"), Path("/dev/stdin"), pipe):
+        with fails(f"`keys_file` {path}:", "pipe"), readable_file("keys_file", path):
+            raise AssertionError("reading would wait for ever")
+    for path, reason in ((tmp_path / "absent", "No such file"), (tmp_path, "Is a directory")):
+        with fails(f"`keys_file` {path} ", reason), readable_file("keys_file", path):
+            path.read_text()
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -383,9 +514,9 @@ def test_hub_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_numbers(values: pa.Array, expected: list[float]) -> None:
-    found = to_numbers(values, FileSource(Path("a.tsv")), 2, "expression")
-    assert found.dtype == np.float64
-    np.testing.assert_array_equal(found, expected)
+    numbers = to_numbers(values, FileSource(Path("a.tsv")), 2, "expression")
+    assert numbers.dtype == np.float64
+    np.testing.assert_array_equal(numbers, expected)
 
 
 @pytest.mark.parametrize(
@@ -407,9 +538,9 @@ def test_what_is_no_number(values: list[Any], parts: list[str]) -> None:
 
 
 def test_examples_in_docstrings() -> None:
-    found = doctest.testmod(module)
-    assert found.attempted
-    assert not found.failed
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
 
 
 @pytest.mark.parametrize("cuts", list(itertools.combinations_with_replacement(range(7), 2)))
@@ -420,7 +551,7 @@ def test_any_blocks(text: str, cuts: tuple[int, int]) -> None:
     pieces = [letters[start:end] for start, end in zip((0, *cuts), (*cuts, 7), strict=True)]
     numbers = np.split(np.arange(1, 1 + len(letters)), cuts)
     batches = [Batch({"x": pa.array(piece, pa.string())}, own) for piece, own in zip(pieces, numbers, strict=True)]
-    found = list(without_empty_end(batches, lambda: [f"{letter}\t\n" for letter in letters], "\t"))
-    assert [value for batch in found for value in batch.columns["x"].to_pylist()] == letters[: len(text.rstrip())]
-    assert [number for batch in found for number in batch.numbers] == list(range(1, 1 + len(text.rstrip())))
-    assert all(len(batch.numbers) for batch in found)
+    kept = list(without_empty_end(batches, lambda: [f"{letter}\t\n" for letter in letters], "\t"))
+    assert [value for batch in kept for value in batch.columns["x"].to_pylist()] == letters[: len(text.rstrip())]
+    assert [number for batch in kept for number in batch.numbers] == list(range(1, 1 + len(text.rstrip())))
+    assert all(len(batch.numbers) for batch in kept)
