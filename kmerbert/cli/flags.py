@@ -297,7 +297,7 @@ class PredictionArguments:
         "tokens_per_batch": "Computing",
     }
 
-    model_name_or_path: str | None = flag(None, "Model: a folder or Hub name. Several, comma-separated, are averaged.")
+    model_name_or_path: str | None = flag(None, "Model: a folder or Hub name; several, comma-separated, are averaged.")
     model_revision: str = flag("main", "Branch, tag or commit of models on the Hub.")
     input_file: str | None = flag(None, f"Sequences: {FILE_ENDINGS}.")
     dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of a file.")

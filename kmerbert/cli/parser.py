@@ -53,7 +53,9 @@ class _Parser(HfArgumentParser):
 
     def __init__(self, dataclass_types: Sequence[type], description: str = "") -> None:
         super().__init__(list(dataclass_types), allow_abbrev=False, add_help=False)
-        self.add_argument("--config", metavar="RECIPE.yaml", help="File of flags and values. The command line wins.")
+        self.add_argument(
+            "--config", metavar="RECIPE.yaml", help="YAML file of flags and values; the command line wins."
+        )
         self.add_argument("--help", nargs="?", const="", choices=["", "all"], help="Show this; all: show every flag.")
         self.description = description
         self.flags: dict[str, Action] = {action.dest: action for action in reversed(self._actions)}

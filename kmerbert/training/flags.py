@@ -43,7 +43,7 @@ class KmerTrainingArguments(TrainingArguments):
         False, "Start again in a folder that contains a run. The run's files are deleted, other files stay."
     )
     resume_from_checkpoint: str | None = flag(
-        None, "true: continue from the last checkpoint in --output_dir. Or the path of a checkpoint."
+        None, "Continue from this checkpoint; true: the last one in --output_dir."
     )
     push_to_hub: bool = flag(False, "Upload the finished model, its tokenizer and its card to the Hub.")
     hub_model_id: str | None = flag(
