@@ -56,16 +56,16 @@ class KmerTokenizer(PreTrainedTokenizer):
     def __init__(self, k: int = 6, stride: int = 1, alphabet: str = "ATCG", **kwargs: Any) -> None:
         for name, value, most in (("k", k, 8), ("stride", stride, k)):
             if not isinstance(value, int) or not 1 <= value <= most:
-                raise ValueError(f"{name} is {value!r}; allowed are whole numbers from 1 to {most}")
+                raise ValueError(f"`{name}` {value!r}: allowed are whole numbers from 1 to {most}")
         n_letters = len(set(alphabet)) if re.fullmatch("[A-Z]{2,}", str(alphabet)) else 0
         if n_letters < max(2, len(alphabet)) or n_letters**k > 2**20:
             raise ValueError(
-                f"alphabet is {alphabet!r}; allowed are 2 or more distinct letters A-Z, at most 2**20 k-mers"
+                f"`alphabet` {alphabet!r}: allowed are 2 or more distinct letters A-Z, at most 2**20 k-mers"
             )
         for token in SPECIAL_TOKENS:
             name = f"{token[1:-1].lower()}_token"
             if str(kwargs.setdefault(name, token)) != token:
-                raise ValueError(f"{name} is {str(kwargs[name])!r}; allowed is {token!r}, whose id is fixed")
+                raise ValueError(f"`{name}` {str(kwargs[name])!r}: allowed is {token!r}, whose id is fixed")
         self.k, self.stride, self.alphabet = k, stride, alphabet
         self._tokens = [*SPECIAL_TOKENS, *map("".join, itertools.product(alphabet, repeat=k))]
         self._ids = {token: index for index, token in enumerate(self._tokens)}

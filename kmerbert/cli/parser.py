@@ -185,7 +185,8 @@ def parse(
     parser = _Parser(dataclass_types, description)
     words = list(sys.argv[1:] if argv is None else argv)
     if "-h" in words or names_any(words, ("help",)):
-        print(parser.help_text(show_all="all" in words or "--help=all" in words))
+        shows_all = "--help=all" in words or any(pair in (("-h", "all"), ("--help", "all")) for pair in pairwise(words))
+        print(parser.help_text(shows_all))
         sys.exit(0)
     recipes = [following for word, following in pairwise(words) if word == "--config"]
     recipes += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]

@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike
 
 from kmerbert.errors import one_line
-from kmerbert.reading.sources import FileSource, readable_file, to_numbers
+from kmerbert.files import split_endings
+from kmerbert.reading.sources import FORMATS, FileSource, readable_file, to_numbers
 
 # Kinds of columns that hold a number for each output, and whether every row must have one.
 NUMBER_COLUMNS = {"prediction": True, "lower": True, "upper": True, "observed": False}
@@ -203,9 +204,11 @@ def read_table(source: FileSource, argument: str, header: int | None) -> pd.Data
     """Reads the file that an argument names as text, Parquet as it is."""
     options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "header": header}
     with readable_file(argument, source.path):
-        if source.format not in ("\t", ",", "parquet"):
-            formats = ".tsv, .csv (also compressed) or .parquet, for a challenge also .json"
-            raise ValueError(f"`{argument}` {source.path}: allowed formats are {formats}")
+        if source.path.is_dir():
+            raise ValueError(f"`{argument}` {source.path} is a folder: name a file in it")
+        if FORMATS.get(split_endings(source.path)[0]) not in ("\t", ",", "parquet"):
+            endings = ".tsv, .csv (also compressed) or .parquet, for a challenge also .json"
+            raise ValueError(f"`{argument}` {source.path}: allowed endings are {endings}")
         try:
             if source.format == "parquet":
                 with open(source.path, "rb") as file:  # the library's own error does not say the reason
@@ -231,7 +234,8 @@ def read_numbers(
     first = first or _first_line(source)
     numbers = to_numbers(pa.array(table[column], from_pandas=True), source, first, column)
     if is_needed and np.isnan(numbers).any():
-        raise ValueError(f"{source.location(first + int(np.isnan(numbers).argmax()))}: {column} is missing")
+        location = source.location(first + int(np.isnan(numbers).argmax()))
+        raise ValueError(f"{location}: {column} is missing: fill it in, or delete the row")
     return numbers
 
 

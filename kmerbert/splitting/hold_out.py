@@ -48,7 +48,7 @@ def hold_out(
     if n_validation + n_test >= len(together):
         raise ValueError(
             f"{len(together)} rows cannot give {n_validation} validation and {n_test} test rows and leave some to train "
-            "on: hold out fewer"
+            "on: hold out fewer with `validation_rows` and `test_rows`, or the percentages"
         )
     counts = np.bincount(together)  # labels are small numbers: no row needs to be sorted or searched for
     labels = np.flatnonzero(counts)
@@ -71,9 +71,7 @@ def hold_out(
             if not missing:
                 break
         if missing and SPLITS[code] in exact:
-            raise ValueError(
-                f"{SPLITS[code]}: exactly {n_rows} rows would divide a group; {n_rows - missing} rows would not"
-            )
+            raise ValueError(f"`{SPLITS[code]}_rows` {n_rows} would divide a group; {n_rows - missing} would not")
     code_of_label = np.zeros(len(counts), np.int8)
     code_of_label[labels] = assigned
     return code_of_label[together]

@@ -83,9 +83,9 @@ def test_training_rows_must_be_left(n_validation: int, n_test: int) -> None:
 
 def test_exact_numbers_are_not_rounded() -> None:
     together = np.repeat(np.arange(5), 2)
-    with fails("validation", "exactly 3 rows", "2 rows"):
+    with fails("`validation_rows` 3", "2 would not"):
         hold_out(together, 3, 0, seed=0, exact=("validation",))
-    with fails("test", "exactly 3 rows", "2 rows"):
+    with fails("`test_rows` 3", "2 would not"):
         hold_out(together, 2, 3, seed=0, exact=("test",))
     assert counts(hold_out(together, 2, 3, seed=0, exact=("validation",))) == [6, 2, 2]
     assert counts(hold_out(together, 4, 2, seed=0, exact=("validation", "test"))) == [4, 4, 2]
