@@ -60,6 +60,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             "network and settings are those of recipes/best (convolutions over 6-mers, the most accurate on measured "
             "promoters): for others give `config`, `model_type` or `model_name_or_path`"
         )
+    elif not names_any(argv, ("config", "model_name_or_path")) and model_args.model_type == "kmer_conv":
+        logger.info(
+            "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
+        )
 
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
     outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the script; returns the final metrics of every split."""
     groups = (PretrainingDataArguments, ModelArguments, PretrainingArguments)
     data_args, model_args, training_args = parse(groups, argv, __doc__)
-    training_args.batch_eval_metrics = True  # as MaskedMetrics counts
+    training_args.batch_eval_metrics = True  # MaskedMetrics is called batch by batch
 
     checkpoint = start_run(training_args, model_args, data_args)
 

@@ -1,4 +1,4 @@
-"""Keeps the house in order: who imports whom, where flags may be named, what stands alone, what is installed."""
+"""Keeps the repository in order: who imports whom, where flags may be named, what stands alone, what is installed."""
 
 import ast
 import dataclasses
@@ -18,20 +18,20 @@ from kmerbert.dna.sequences import canonical
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(ROOT.glob("run_*.py"))
 PACKAGE = sorted(ROOT.glob("kmerbert/**/*.py"))
-# Which rooms of kmerbert/ a room may import, besides itself; a file that lies in kmerbert/ itself is a room, too.
+# Which folders of kmerbert/ a folder may import, besides itself; a file directly in kmerbert/ counts as a folder.
 # Nobody imports the scripts, data/, baselines/, benchmarks/ or tests/.
-GROUND = {"dna", "figures", "files", "errors"}
-ROOMS = {
-    **{room: set() for room in (*GROUND, "cli")},
-    "models": GROUND,
-    "reading": GROUND,
-    "predicting": GROUND | {"models", "reading"},
-    "tokens": GROUND | {"models", "reading"},
-    "splitting": GROUND | {"models", "reading", "predicting", "tokens"},
-    "scoring": GROUND | {"models", "reading", "predicting", "tokens"},
-    "sharing": GROUND | {"models", "reading", "predicting", "tokens", "splitting", "scoring"},
+LOWEST = {"dna", "figures", "files", "errors"}
+MAY_IMPORT = {
+    **{name: set() for name in (*LOWEST, "cli")},
+    "models": LOWEST,
+    "reading": LOWEST,
+    "predicting": LOWEST | {"models", "reading"},
+    "tokens": LOWEST | {"models", "reading"},
+    "splitting": LOWEST | {"models", "reading", "predicting", "tokens"},
+    "scoring": LOWEST | {"models", "reading", "predicting", "tokens"},
+    "sharing": LOWEST | {"models", "reading", "predicting", "tokens", "splitting", "scoring"},
     # Of cli, the flags that become splits, and what every launch does.
-    "training": GROUND | {"models", "reading", "predicting", "tokens", "splitting", "scoring", "cli"},
+    "training": LOWEST | {"models", "reading", "predicting", "tokens", "splitting", "scoring", "cli"},
 }
 # Files that travel to other places, and all they may import besides the standard library.
 STAND_ALONE = {
@@ -55,8 +55,8 @@ def imports(path: Path) -> set[str]:
     return names
 
 
-def room(path: Path) -> str:
-    """The room of kmerbert/ that a file is in."""
+def folder_of(path: Path) -> str:
+    """The folder of kmerbert/ that a file is in."""
     return path.relative_to(ROOT / "kmerbert").parts[0].removesuffix(".py")
 
 
@@ -65,20 +65,20 @@ def in_package(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=in_package)
-def test_rooms_import_what_is_below_them(path: Path) -> None:
+def test_folders_import_what_is_below_them(path: Path) -> None:
     if path.stem == "__init__":
         assert not path.read_text()
         return
-    rooms = {name.split(".")[1] for name in imports(path) if name.startswith("kmerbert.")}
-    assert rooms - {room(path)} <= ROOMS[room(path)]
-    assert not any(name.startswith(".") for name in imports(path)), "imports name the room"
-    assert room(path) == "figures" or not any(name.split(".")[0] == "matplotlib" for name in imports(path))
+    imported = {name.split(".")[1] for name in imports(path) if name.startswith("kmerbert.")}
+    assert imported - {folder_of(path)} <= MAY_IMPORT[folder_of(path)]
+    assert not any(name.startswith(".") for name in imports(path)), "imports name the folder"
+    assert folder_of(path) == "figures" or not any(name.split(".")[0] == "matplotlib" for name in imports(path))
 
 
 @pytest.mark.parametrize("path", PACKAGE, ids=in_package)
-def test_flags_stop_at_the_door(path: Path) -> None:
+def test_only_the_command_line_knows_dashes(path: Path) -> None:
     """Texts that the program builds name arguments in backticks; only cli/ and the training flags know dashes."""
-    if room(path) == "cli" or in_package(path) == "training/flags.py":
+    if folder_of(path) == "cli" or in_package(path) == "training/flags.py":
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)

@@ -27,7 +27,7 @@ from transformers import DataCollatorForLanguageModeling, Trainer, default_data_
 from benchmarks.measuring import best_seconds, processor_name, versions, write_table
 from benchmarks.training import load_rows
 from kmerbert.tokens.batches import TokenDataset, collate
-from kmerbert.tokens.masking import BaseMasking, DnabertMasking
+from kmerbert.tokens.masking import NucleotideMasking, TokenMasking
 from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training.flags import KmerTrainingArguments
 from tokenization_kmer import KmerTokenizer
@@ -109,8 +109,8 @@ def measure(folder: Path, arguments: argparse.Namespace) -> dict[str, dict[int, 
     ways: dict[str, tuple[Any, Callable[..., Any]]] = {
         "regression, ours": (rows, collate),
         "regression, datasets + default collator": (lists, default_data_collator),
-        "masked bases, ours": (rows, BaseMasking(tokenizer)),
-        "DNABERT's masking, ours": (rows, DnabertMasking(tokenizer)),
+        "masked bases, ours": (rows, NucleotideMasking(tokenizer)),
+        "DNABERT's masking, ours": (rows, TokenMasking(tokenizer)),
         "masked, datasets + DataCollatorForLanguageModeling": (unlabelled, DataCollatorForLanguageModeling(tokenizer)),
     }
     rates: dict[str, dict[int, float]] = {name: {} for name in [*ways, LIMIT]}

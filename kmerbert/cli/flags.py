@@ -35,11 +35,18 @@ class ModelArguments:
 
     model_name_or_path: str | None = flag(None, "Checkpoint: a folder or Hub name. Default: from scratch.")
     model_revision: str = flag("main", "Branch, tag or commit of a checkpoint on the Hub.")
-    model_type: str = flag("bert", "Architecture of a new model: bert, modernbert, kmer_conv, ...")
+    model_type: str = flag(
+        "bert",
+        "Architecture of a new model: bert, modernbert, kmer_conv, ... The default is as large as BERT-base and needs GPUs; "
+        "for one CPU take --config recipes/native/pretrain_mlm.yaml.",
+    )
     config_overrides: str | None = flag(None, "Settings of a new model, such as hidden_size=128,num_hidden_layers=4.")
     k: int | None = flag(None, "Bases per k-mer, 1 to 8. Default: the checkpoint's, otherwise 6.")
     stride: int | None = flag(None, "Bases from one k-mer to the next. Default: the checkpoint's, otherwise 1.")
-    alphabet: str | None = flag(None, "Letters in the order of their ids. Default: the checkpoint's, otherwise ATCG.")
+    alphabet: str | None = flag(
+        None,
+        "DNA letters of the k-mers, in the order of their ids. ACGTN makes N a letter like the others. Default: the checkpoint's, otherwise ATCG.",
+    )
 
     def __post_init__(self) -> None:
         if self.model_name_or_path and self.config_overrides:
@@ -68,10 +75,15 @@ class ModelArguments:
 class RegressionModelArguments(ModelArguments):
     """Which network, which k-mers, and how many ways to read them."""
 
-    model_type: str = flag("kmer_conv", "Architecture of a new model: kmer_conv, bert, modernbert, ...")
+    model_type: str = flag(
+        "kmer_conv",
+        "Architecture of a new model: kmer_conv, bert, modernbert, ... If it is not given, and no recipe or checkpoint, all "
+        "settings are those of recipes/best.",
+    )
     reading_frames: int | None = flag(
         None,
-        "Read the k-mers in this many frames and average the outputs. Only for bert; with k frames, k-mers do not overlap.",
+        "Split the k-mers into this many sets (every n-th k-mer), read each set by itself and average the outputs. Only for "
+        "bert; with k sets, the k-mers of a set do not overlap.",
     )
 
     def __post_init__(self) -> None:
@@ -97,21 +109,28 @@ class SequenceDataArguments:
     }
 
     train_file: str | None = flag(None, f"Training rows: {FILE_ENDINGS}.")
-    validation_file: str | None = flag(None, "Rows to choose the checkpoint on, same formats.")
-    test_file: str | None = flag(None, "Rows to report on after training, same formats.")
+    validation_file: str | None = flag(
+        None,
+        "Held-out rows to score during training, same formats. They choose the best checkpoint, if --load_best_model_at_end.",
+    )
+    test_file: str | None = flag(None, "Held-out rows to score after training, same formats.")
     dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of files.")
     dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
     train_split_name: str = flag("train", "Split of the Hub dataset to train on.")
-    validation_split_name: str = flag("validation", "Split of the Hub dataset to choose the checkpoint on, if any.")
-    test_split_name: str = flag("test", "Split of the Hub dataset to report on, if any.")
+    validation_split_name: str = flag("validation", "Split of the Hub dataset to score during training, if any.")
+    test_split_name: str = flag("test", "Split of the Hub dataset to score after training, if any.")
     sequence_column: str = flag("sequence", "Column with the DNA.")
-    id_column: str | None = flag(None, "Column with the rows' ids, each once. Default: id, if there is one.")
+    id_column: str | None = flag(
+        None, "Column with the rows' ids, which must all differ. Default: id, if there is one."
+    )
     streaming: bool = flag(
         False,
         "Read Parquet shards while training, without a token cache. --train_file is then a folder or a glob, or give "
         "--dataset_name; no rows are held out, and repeated sequences are not looked for.",
     )
-    duplicates: Literal["error", "keep"] = flag("error", "What to do with sequences that occur twice.")
+    duplicates: Literal["error", "keep"] = flag(
+        "error", "Sequences that occur twice: stop with an error, or train on all of them."
+    )
     max_train_samples: int | None = flag(None, "Use at most this many training rows.")
     max_eval_samples: int | None = flag(None, "Use at most this many validation rows.")
     token_cache_dir: str | None = flag(None, "Folder for tokenised rows. Default: in the datasets cache.")
@@ -119,27 +138,36 @@ class SequenceDataArguments:
     group_column: str | None = flag(None, "Column (locus, gene, ...) whose rows stay in one split.")
     cluster_file: str | None = flag(
         None,
-        "Clusters that stay in one split. CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and cluster; only for the rows "
-        "of one table, not with --validation_file or --test_file.",
+        "Clusters of the rows of --train_file that stay in one split. CD-HIT's .clstr, MMseqs2's .tsv, or a table of id and "
+        "cluster; not with --validation_file or --test_file.",
     )
     similar_sequences: float | None = flag(
         None,
-        "Sequences at least this identical (such as 0.95) stay in one split. They are found here, no cluster file is "
-        "needed; only for the rows of one table, not with --validation_file or --test_file.",
+        "Rows of --train_file that are at least this identical (0.95: 95 %) stay in one split. They are found here, no "
+        "cluster file is needed; not with --validation_file or --test_file.",
     )
     validation_split_percentage: float = flag(10.0, "Percentage of rows to hold out if no validation rows are given.")
     test_split_percentage: float = flag(0.0, "Percentage of rows to hold out if no test rows are given.")
     validation_rows: int | None = flag(None, "Exact number of validation rows, instead of a percentage.")
     test_rows: int | None = flag(None, "Exact number of test rows, instead of a percentage.")
     split_seed: int = flag(42, "Seed of the held-out rows; independent of --seed.")
-    flank_file: str | None = flag(None, "Plasmid whose bases go around every sequence: FASTA, text or JSON.")
+    flank_file: str | None = flag(
+        None,
+        "Plasmid in which the sequences were measured: FASTA, text or JSON. Its bases are added around every sequence.",
+    )
     flank_length: int | None = flag(
-        None, "Bases of the plasmid on each side of the insert. Default: 150 with --flank_file."
+        None,
+        "Plasmid bases that the model reads on each side of every sequence. Missing ones are added, further ones are cut "
+        "off; needs --flank_file, or a checkpoint that was trained with flanks. Default: 150, or the checkpoint's.",
     )
     flank_insert: str | None = flag(
-        None, "The insert in the plasmid: START:END (0-based) or its letters. Default: the longest run of N."
+        None,
+        "Part of the plasmid that the sequences replace: START:END (0-based) or its letters. Default: the longest run of N.",
     )
-    max_seq_length: int | None = flag(None, "Cut right ends off to this many tokens, special ones included.")
+    max_seq_length: int | None = flag(
+        None,
+        "Read at most this many tokens of a sequence, from the left. 110 bases are 107 tokens: 105 6-mers, [CLS] and [SEP].",
+    )
 
     def __post_init__(self) -> None:
         if not self.train_file and not self.dataset_name:
@@ -209,7 +237,9 @@ class PretrainingDataArguments(SequenceDataArguments):
         "masking": "Masking",
     }
 
-    duplicates: Literal["error", "keep"] = flag("keep", "What to do with sequences that occur twice.")
+    duplicates: Literal["error", "keep"] = flag(
+        "keep", "Sequences that occur twice: stop with an error, or train on all of them."
+    )
     top_fraction: float | None = flag(
         None,
         "Keep only this share of the training rows, those with the highest values. Rows that tie with the last are kept.",
@@ -220,11 +250,14 @@ class PretrainingDataArguments(SequenceDataArguments):
     short_windows: float = flag(0.0, "Share of windows with a random, shorter length; DNABERT: 0.5.")
     masking: Literal["bases", "dnabert", "tokens"] = flag(
         "bases",
-        "What is hidden: bases, dnabert or tokens. bases: masks all k-mers that spell a hidden base; dnabert: spans of k "
-        "tokens, 80/10/10; tokens: single tokens, 80/10/10, for k-mers that do not overlap.",
+        "Hide bases with every k-mer that spells them, DNABERT's spans of k tokens, or single tokens. Of the tokens that "
+        "dnabert and tokens choose, 80 % are masked, 10 % replaced and 10 % left as they are; tokens is for k-mers that do "
+        "not overlap.",
     )
     mlm_probability: float | None = flag(
-        None, "Share that is hidden; with --masking dnabert, spans per token. Default: 0.15; with dnabert 0.15/k."
+        None,
+        "Share of bases (with --masking tokens, of tokens) to hide. 15 % of the bases mask about 26 % of the 6-mers; with "
+        "--masking dnabert it is the number of spans per token. Default: 0.15; with dnabert 0.15/k.",
     )
     mask_span_length: int | None = flag(None, "Neighbouring bases hidden together by --masking bases. Default: 6.")
     mask_region: str | None = flag(None, "Bases that may be hidden: START:END, 0-based, half-open, such as 17:-13.")
@@ -310,7 +343,10 @@ class PredictionArguments:
     label_column: str | None = flag(
         None, "Column of measured values, written as observed. For several outputs one of each name, comma-separated."
     )
-    max_seq_length: int | None = flag(None, "Cut right ends off to this many tokens, special ones included.")
+    max_seq_length: int | None = flag(
+        None,
+        "Read at most this many tokens of a sequence, from the left. 110 bases are 107 tokens: 105 6-mers, [CLS] and [SEP].",
+    )
     output_file: str | None = flag(None, "File to write: .tsv .csv .parquet; for the challenge .json or .txt.")
     overwrite: bool = flag(False, "Replace an existing --output_file.")
     keys_file: str | None = flag(
@@ -319,8 +355,8 @@ class PredictionArguments:
     )
     calibration_file: str | None = flag(
         None,
-        "Predictions next to measured values of rows that the model was not trained on. Adds intervals, lower and upper, as "
-        "wide as the errors there; for one model its own validation_predictions.tsv.",
+        "Predictions of rows that were not trained on, with their measured values, for intervals. Adds lower and upper, as "
+        "wide as the errors there; for one model use its own validation_predictions.tsv.",
     )
     interval_coverage: float | None = flag(
         None, "Share of measured values that intervals should hold, above 0 and below 1. Default: 0.9."
@@ -361,7 +397,8 @@ class EvaluationArguments:
         None, "Rows of the official score. Default: private if the labelled test file is there."
     )
     replicate_columns: str | None = flag(
-        None, "Columns of single measurements, comma-separated, for the best r that any model can have."
+        None,
+        "Columns of repeated measurements, comma-separated, from which the highest r that a model can have is estimated.",
     )
     replicate_file: str | None = flag(
         None, "Table (.tsv .csv .parquet) with --replicate_columns. Default: the predictions file."

@@ -95,7 +95,8 @@ class _Parser(HfArgumentParser):
                 if field.init and field.name not in sections.setdefault(title, []):
                     sections[title].append(field.name)
             if hasattr(dataclass_type, "SHOWN_FLAGS"):  # of so many that they are named apart
-                for title, names in dataclass_type.SHOWN_FLAGS.items():
+                for title, words in dataclass_type.SHOWN_FLAGS.items():
+                    names = words.split()
                     sections[title] = [name for name in names if name in sections[""]]
                     sections[""] = [name for name in sections[""] if name not in names]
         return sections

@@ -31,6 +31,9 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit(f"interrupted; {advice}")
+    except BrokenPipeError:  # who reads the output, such as `head`, has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         # ImportError: a package that only some flag needs.
         is_mistake = isinstance(error, (ValueError, OSError, ImportError))

@@ -86,7 +86,7 @@ class Flanks:
 
 
 def _count_in_all(ends: list[str], plasmid: str, verb: str) -> list[int]:
-    """How many bases of the plasmid, up to its last, sequences of one kind begin with."""
+    """For each of several sequences of one kind, with how many of the plasmid's last bases it begins."""
     counts = [_shared(end, plasmid) for end in ends]
     usual = Counter(counts).most_common(1)[0][0]
     for row, (count, end) in enumerate(zip(counts, ends, strict=True)):

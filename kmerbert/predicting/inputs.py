@@ -15,7 +15,7 @@ from kmerbert.reading.sources import (
     HubSource,
     MemorySource,
     Source,
-    has_column,
+    find_id_column,
     load_hub_dataset,
     readable_file,
     to_numbers,
@@ -101,8 +101,7 @@ class Inputs:
                     f"{','.join(outputs)}"
                 )
             labels = outputs if labels else ()
-        id_column = id_column or ("id" if has_column(source, "id") else None)
-        return cls(source, sequence, id_column, tuple(labels))
+        return cls(source, sequence, find_id_column(source, id_column), tuple(labels))
 
     @property
     def columns(self) -> list[str]:

@@ -79,6 +79,11 @@ def has_column(source: Source, name: str) -> bool:
     return True
 
 
+def find_id_column(source: Source, asked: str | None) -> str | None:
+    """Returns the column of a source's ids: the one asked for, otherwise `id`, None if there is no such column."""
+    return asked or ("id" if has_column(source, "id") else None)
+
+
 class FastaRecord(NamedTuple):
     """One sequence of a FASTA file: its name, its letters as written, the 1-based line of its header."""
 

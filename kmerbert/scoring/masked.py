@@ -17,7 +17,7 @@ class MaskedScorer:
     A base counts as hidden if every token that spells it is to be predicted. Its letter is predicted by averaging, over
     those tokens, the probability that each gives to every letter at that position. In a batch of rows of several lengths
     the last k-1 bases of the shorter rows are not counted, since the labels do not tell where a row ends. (With
-    DnabertMasking a tenth of the tokens to be predicted can be read, so the figure per base is too kind.)
+    TokenMasking a tenth of the tokens to be predicted can be read, so the figure per base is too kind.)
     """
 
     COLUMNS = ("tokens", "right_tokens", "negative_log_likelihood", "bases", "right_bases")

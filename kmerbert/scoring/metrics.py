@@ -86,18 +86,16 @@ def prediction_spread(predictions: np.ndarray, labels: np.ndarray) -> np.ndarray
     return ratios
 
 
-def warn_if_collapsed(spread: np.ndarray, names: Sequence[str]) -> list[str]:
-    """Warns of outputs that say the same about every sequence, and returns their names.
+def warn_if_collapsed(spread: np.ndarray, names: Sequence[str]) -> None:
+    """Warns of outputs that say the same about every sequence.
 
     Args:
         spread: Float array (outputs,), standard deviation of the predictions over that of the labels.
         names: Names of the outputs.
     """
-    collapsed = [name for name, ratio in zip(names, spread, strict=True) if ratio < COLLAPSED]
-    for name in collapsed:
+    for name in [name for name, ratio in zip(names, spread, strict=True) if ratio < COLLAPSED]:
         logger.warning(
             "%s: predictions hardly differ between sequences (their spread is below %.0f %% of the labels'). This is normal "
             "in the first evaluations; later, try another `learning_rate`, more epochs, or look at the labels",
             *(name, 100 * COLLAPSED),
         )
-    return collapsed

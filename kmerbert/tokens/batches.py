@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from kmerbert.reading.rows import check_reading_frames
-from kmerbert.reading.sources import has_column
+from kmerbert.reading.sources import find_id_column
 from kmerbert.tokens.cache import TokenTable
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED
@@ -152,7 +152,7 @@ def read_names(
         Some ids, and as many sequences as written in the source; together those of all rows.
     """
     source, rows = dataset.table.source, dataset.rows
-    column = id_column or ("id" if has_column(source, "id") else None)
+    column = find_id_column(source, id_column)
     n_read = 0
     for batch in source.batches(list(dict.fromkeys([sequence_column] + ([column] if column else [])))):
         n_rows = len(batch.numbers)

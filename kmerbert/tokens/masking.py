@@ -1,7 +1,7 @@
 """What a masked language model has to predict: which k-mers are hidden.
 
-Neighbouring k-mers of stride 1 share k-1 bases, so hiding one token hides nothing: its neighbours spell it. `BaseMasking`
-therefore chooses bases and masks every token that spells one of them. `DnabertMasking` is DNABERT's own scheme
+Neighbouring k-mers of stride 1 share k-1 bases, so hiding one token hides nothing: its neighbours spell it. `NucleotideMasking`
+therefore chooses bases and masks every token that spells one of them. `TokenMasking` is DNABERT's own scheme
 (doi:10.1093/bioinformatics/btab083). Both are collators whose random numbers depend on (seed, epoch, row, position)
 alone: a row is masked the same in whatever batch, process or resumed run it comes.
 """
@@ -118,7 +118,7 @@ class Masking:
         raise NotImplementedError
 
 
-class BaseMasking(Masking):
+class NucleotideMasking(Masking):
     """Hides chosen bases by masking every token that spells one of them; no hidden base can be read off a neighbour.
 
     Args:
@@ -161,8 +161,8 @@ class BaseMasking(Masking):
         return np.where(masked, self.mask_id, ids), labels
 
 
-class DnabertMasking(Masking):
-    """DNABERT's spans: around each drawn token, k tokens in all; then 80 % [MASK], 10 % random, 10 % kept, per token.
+class TokenMasking(Masking):
+    """DNABERT's scheme: around each drawn token a span of k tokens; of these 80 % [MASK], 10 % random, 10 % unchanged.
 
     The three-way draw is per token and not per span, and a random id comes from the whole vocabulary, special tokens
     included, as in DNABERT's program. With stride 1 a span of k tokens hides one base; a kept token shows it. Spans of one
@@ -239,9 +239,9 @@ def build_masking(
         ValueError: The scheme or the region does not exist.
     """
     if masking == "bases":
-        return BaseMasking(tokenizer, mlm_probability or 0.15, mask_span_length or 6, mask_region, seed)
+        return NucleotideMasking(tokenizer, mlm_probability or 0.15, mask_span_length or 6, mask_region, seed)
     if masking == "dnabert":
-        return DnabertMasking(tokenizer, mlm_probability or 0.15 / tokenizer.k, mask_region, seed)
+        return TokenMasking(tokenizer, mlm_probability or 0.15 / tokenizer.k, mask_region, seed)
     if masking == "tokens":
-        return DnabertMasking(tokenizer, mlm_probability or 0.15, mask_region, seed, span=1)
+        return TokenMasking(tokenizer, mlm_probability or 0.15, mask_region, seed, span=1)
     raise ValueError(f"`masking` {masking!r}: allowed are bases, dnabert and tokens")

@@ -16,26 +16,15 @@ PLATEAU = "reduce_lr_on_plateau"
 
 @dataclass
 class KmerTrainingArguments(TrainingArguments):
-    """The Trainer's own flags, with the defaults of this project, and flags that the Trainer lost or never had."""
+    """The Trainer's own flags, with the defaults of this project, and flags that the Trainer removed or never had."""
 
     # What --help shows, of some 130 flags; --help all shows the others, too.
-    SHOWN_FLAGS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Output": (
-            *(
-                "output_dir",
-                "overwrite_output_dir",
-                "resume_from_checkpoint",
-                "push_to_hub",
-                "hub_model_id",
-                "report_to",
-            ),
-            *("save_total_limit", "load_best_model_at_end"),
-        ),
-        "Training": (
-            *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
-            *("learning_rate", "lr_scheduler_type", "warmup_steps", "weight_decay", "loss", "seed", "bf16", "use_cpu"),
-            *("metric_for_best_model", "eval_strategy", "eval_steps", "eval_epochs", "early_stopping_patience"),
-        ),
+    SHOWN_FLAGS: ClassVar[dict[str, str]] = {
+        "Output": """output_dir overwrite_output_dir resume_from_checkpoint push_to_hub hub_model_id report_to
+            save_total_limit load_best_model_at_end""",
+        "Training": """num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate
+            lr_scheduler_type warmup_steps weight_decay loss seed bf16 use_cpu metric_for_best_model eval_strategy
+            eval_steps eval_epochs early_stopping_patience""",
     }
 
     output_dir: str | None = flag(None, "Folder for everything that the run writes, new or empty.")
@@ -59,7 +48,7 @@ class KmerTrainingArguments(TrainingArguments):
     eval_steps: float | None = flag(None, "Steps between evaluations, with --eval_strategy steps.")
     max_steps: int = flag(-1, "Steps of the optimizer. Default: as many as --num_train_epochs need.")
     num_train_epochs: float = flag(3.0, "Passes over the training rows.")
-    gradient_accumulation_steps: int = flag(1, "Batches that are added up for one step of the optimizer.")
+    gradient_accumulation_steps: int = flag(1, "Batches whose gradients are added up for one step of the optimizer.")
     lr_scheduler_type: SchedulerType | str = flag(
         "linear", "How the learning rate falls: linear, cosine, reduce_lr_on_plateau, ..."
     )
@@ -80,7 +69,7 @@ class KmerTrainingArguments(TrainingArguments):
     weight_decay: float = flag(0.01, "Weight decay of all weights but biases and norms.")
     warmup_steps: float = flag(0.05, "Steps of linear warm-up; below 1, a share of all steps.")
     ddp_find_unused_parameters: bool | None = flag(
-        False, "Whether every step searches for parameters without gradient; no model here has any."
+        False, "Search for weights without a gradient in every step; the models here have none."
     )
     eval_accumulation_steps: int | None = flag(
         1000, "Evaluation batches whose outputs are kept on the device before they are moved."
@@ -167,6 +156,6 @@ class RegressionArguments(KmerTrainingArguments):
     )
     loss: Literal["mse", "smooth_l1"] = flag(
         "mse",
-        "Squared error, or smooth L1. Smooth L1 is squared up to an error of one unit of the labels and absolute above; its "
-        "value is divided by their standard deviation.",
+        "Squared error, or smooth L1 (Huber), which outliers disturb less. Smooth L1 is squared up to an error of one unit "
+        "of the labels and absolute above; its value is divided by their standard deviation.",
     )

@@ -21,13 +21,13 @@ RUN_FILES = (
     *MODEL_FILES, "README.md", "checkpoint-*", "runs", "*_results.json", "trainer_state.json", "training_args.bin",
     "*_predictions.tsv",
 )  # fmt: skip
-# Some of them are in every folder of a run; without, files of the same names are somebody else's.
+# If a folder has none of these, it is not a run, and files of the names above are somebody else's.
 RUN_MARKS = ("checkpoint-*", "trainer_state.json", "training_args.bin")
 # In every checkpoint, so that one that is copied elsewhere still has them.
 SETTINGS_FILE = "run_settings.json"
-# Of the flags about model and data, those that change neither rows nor network; of the Trainer's, those that do, or that
-# decide which checkpoint is the best.
+# Flags about model and data that change neither rows nor network, so that a resumed run may have others.
 FREE_FLAGS = ("token_cache_dir", "label_unit")
+# Flags of the Trainer that decide what is learnt, or which checkpoint is the best, so that a resumed run must have the same.
 FIXED_FLAGS = ("seed", "data_seed", "loss", "metric_for_best_model")
 PATHS = (
     "train_file", "validation_file", "test_file", "cluster_file", "flank_file", "dataset_name", "model_name_or_path",

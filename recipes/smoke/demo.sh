@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What `make demo` runs: every step of a real project, small enough for a laptop. It writes only to runs/demo.
+# What `make demo` runs: a whole project, small enough for a laptop. It writes only to runs/demo.
 set -euo pipefail
 PYTHON=${PYTHON:-python}
 OUT=runs/demo
@@ -34,7 +34,7 @@ import json, sys
 out = sys.argv[1]
 metrics = json.load(open(f"{out}/evaluation/metrics.json"))
 masked = json.load(open(f"{out}/mlm/eval_results.json"))
-print(f"""A BERT over 5-mers was pretrained on upstream DNA (perplexity of a masked 5-mer: {masked['eval_perplexity']:.0f} of 1024), then fine-tuned on 18,000 promoters.
+print(f"""A small ModernBERT over 5-mers was pretrained on upstream DNA (perplexity of a masked 5-mer: {masked['eval_perplexity']:.0f} of 1024), then fine-tuned on 18,000 promoters.
 Pearson r on {metrics['n']} unseen promoters: {metrics['pearsonr']:.3f}; ridge regression on k-mer counts: {metrics['baseline']['pearsonr']:.3f}. (Simulated data.)
 Model: {out}/expression   metrics and figures: {out}/evaluation
 On your own table (columns `sequence` and `expression`):

@@ -7,7 +7,7 @@ from transformers import EvalPrediction
 
 from kmerbert.scoring.masked import MaskedMetrics, MaskedScorer
 from kmerbert.scoring.metrics import masked_lm_metrics
-from kmerbert.tokens.masking import BaseMasking, DnabertMasking
+from kmerbert.tokens.masking import NucleotideMasking, TokenMasking
 from kmerbert.tokens.targets import IGNORED
 from tests.support.tiny_runs import bases_of, make_batch, ragged_dna, random_dna
 from tokenization_kmer import KmerTokenizer
@@ -44,7 +44,7 @@ def reference_scores(logits: np.ndarray, labels: np.ndarray, tokenizer: KmerToke
 def test_scorer_against_brute_force(k: int, stride: int, alphabet: str) -> None:
     tokenizer = KmerTokenizer(k, stride, alphabet)
     sequences = [sequence[:24] for sequence in ragged_dna(2, 8)]
-    for hide in (BaseMasking(tokenizer, 0.4, 3), DnabertMasking(tokenizer, 0.3)):
+    for hide in (NucleotideMasking(tokenizer, 0.4, 3), TokenMasking(tokenizer, 0.3)):
         labels = hide(make_batch(tokenizer, sequences))["labels"]
         logits = torch.from_numpy(np.random.default_rng(0).normal(0, 2, (*labels.shape, len(tokenizer))))
         # Half of the answers are pushed towards the truth, so that right and wrong ones both occur.
@@ -62,7 +62,7 @@ def test_scorer_against_brute_force(k: int, stride: int, alphabet: str) -> None:
 def test_scorer_counts_every_hidden_base_of_equally_long_rows() -> None:
     tokenizer = KmerTokenizer(4)
     batch = make_batch(tokenizer, random_dna(np.random.default_rng(0), 20, 40))
-    hide = BaseMasking(tokenizer, 0.3, 2)
+    hide = NucleotideMasking(tokenizer, 0.3, 2)
     labels = hide(batch)["labels"]
     counts = MaskedScorer(tokenizer)(torch.zeros(*labels.shape, len(tokenizer)), labels)
     # A visible base can be walled in by masked tokens; it is then as hidden as the chosen ones.
@@ -73,7 +73,9 @@ def test_scorer_counts_every_hidden_base_of_equally_long_rows() -> None:
 
 def test_perfect_and_uniform_guesses() -> None:
     tokenizer = KmerTokenizer(3)
-    labels = BaseMasking(tokenizer, 0.3)(make_batch(tokenizer, random_dna(np.random.default_rng(0), 10)))["labels"]
+    labels = NucleotideMasking(tokenizer, 0.3)(make_batch(tokenizer, random_dna(np.random.default_rng(0), 10)))[
+        "labels"
+    ]
     truth = torch.nn.functional.one_hot(labels.clamp(min=0), len(tokenizer)).float()
     perfect = masked_lm_metrics(MaskedScorer(tokenizer)(100 * truth, labels).numpy())
     assert perfect["accuracy"] == perfect["base_accuracy"] == 1.0
@@ -87,7 +89,7 @@ def test_perfect_and_uniform_guesses() -> None:
 def test_scores_of_masked_tokens_alone_count_alike() -> None:
     torch.manual_seed(0)
     tokenizer = KmerTokenizer(3)
-    batch = BaseMasking(tokenizer, probability=0.3)(make_batch(tokenizer, ragged_dna(2)))
+    batch = NucleotideMasking(tokenizer, probability=0.3)(make_batch(tokenizer, ragged_dna(2)))
     logits = torch.randn(*batch["labels"].shape, len(tokenizer))
     whole = MaskedScorer(tokenizer)(logits, batch["labels"])
     assert whole[:, 0].sum() == len(batch["masked"]) > 0

@@ -166,11 +166,11 @@ def test_prediction_spread() -> None:
 
 
 def test_outputs_that_collapsed_are_named(caplog: pytest.LogCaptureFixture) -> None:
-    assert warn_if_collapsed(np.array([0.04, 0.06, 0.0]), ["a", "b", "c"]) == ["a", "c"]
+    warn_if_collapsed(np.array([0.04, 0.06, 0.0]), ["a", "b", "c"])
     for message, name in zip(caplog.messages, "ac", strict=True):
         check_message(message, f"{name}:", "5 %", "`learning_rate`")
     caplog.clear()
-    assert warn_if_collapsed(np.array([0.5]), ["a"]) == []
+    warn_if_collapsed(np.array([0.5]), ["a"])
     assert not caplog.records
 
 

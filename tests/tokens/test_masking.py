@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kmerbert.tokens import masking
-from kmerbert.tokens.masking import BaseMasking, DnabertMasking, Masking, build_masking, parse_region
+from kmerbert.tokens.masking import Masking, NucleotideMasking, TokenMasking, build_masking, parse_region
 from kmerbert.tokens.targets import IGNORED
 from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import bases_of, make_batch, ragged_dna, random_dna
@@ -24,7 +24,7 @@ def test_hidden_bases_are_spelt_by_no_visible_token(k: int, stride: int) -> None
     tokenizer = KmerTokenizer(k, stride)
     sequences = ragged_dna()
     batch = make_batch(tokenizer, sequences, epoch=2)
-    hide = BaseMasking(tokenizer, probability=0.2, span_length=4, seed=5)
+    hide = NucleotideMasking(tokenizer, probability=0.2, span_length=4, seed=5)
     masked = hide(batch)
     n_kmers = np.array([tokenizer.n_tokens(len(sequence)) for sequence in sequences])
     hidden = hide.hidden_bases(n_kmers, batch["row"], 2)
@@ -41,7 +41,7 @@ def test_hidden_bases_are_spelt_by_no_visible_token(k: int, stride: int) -> None
     assert n_masked > 100
 
 
-@pytest.mark.parametrize("kind", [BaseMasking, DnabertMasking])
+@pytest.mark.parametrize("kind", [NucleotideMasking, TokenMasking])
 @pytest.mark.parametrize("stride", [1, 3])
 def test_labels_and_special_tokens(kind: type, stride: int) -> None:
     tokenizer = KmerTokenizer(6, stride)
@@ -61,7 +61,7 @@ def test_labels_and_special_tokens(kind: type, stride: int) -> None:
     changed = after != before
     is_unknown = before == tokenizer.unk_token_id
     assert is_predicted.any()
-    if kind is BaseMasking:  # an [UNK] may have to be masked, but nobody can guess what it was
+    if kind is NucleotideMasking:  # an [UNK] may have to be masked, but nobody can guess what it was
         assert (is_unknown & changed).any()
         assert (is_predicted == changed & ~is_unknown).all()
     else:
@@ -70,14 +70,14 @@ def test_labels_and_special_tokens(kind: type, stride: int) -> None:
 
 def test_equal_lengths_need_no_attention_mask() -> None:
     tokenizer = KmerTokenizer(3)
-    tensors = BaseMasking(tokenizer)(make_batch(tokenizer, ["ACGTACGT", "TTTTACGA"]))
+    tensors = NucleotideMasking(tokenizer)(make_batch(tokenizer, ["ACGTACGT", "TTTTACGA"]))
     assert set(tensors) == {"input_ids", "labels", "masked"}
 
 
 @pytest.mark.parametrize(("probability", "span_length"), [(0.15, 6), (0.15, 1), (0.5, 10)])
 def test_share_of_hidden_bases(probability: float, span_length: int) -> None:
     tokenizer = KmerTokenizer(6)
-    hide = BaseMasking(tokenizer, probability, span_length)
+    hide = NucleotideMasking(tokenizer, probability, span_length)
     hidden = hide.hidden_bases(np.full(2000, 95), np.arange(2000), 0)
     assert hidden.shape == (2000, 100)
     assert hidden.mean() == pytest.approx(probability, abs=0.01)
@@ -87,7 +87,7 @@ def test_share_of_hidden_bases(probability: float, span_length: int) -> None:
 
 
 def test_spans_hide_neighbours_together() -> None:
-    hidden = BaseMasking(KmerTokenizer(6), 0.05, 7).hidden_bases(np.full(500, 95), np.arange(500), 0)
+    hidden = NucleotideMasking(KmerTokenizer(6), 0.05, 7).hidden_bases(np.full(500, 95), np.arange(500), 0)
     edges = np.diff(np.pad(hidden, ((0, 0), (1, 1))).astype(int), axis=1)
     starts, ends = np.nonzero(edges == 1)[1], np.nonzero(edges == -1)[1]
     inner = (starts > 0) & (ends < 100)
@@ -99,7 +99,7 @@ def test_region_of_bases(stride: int) -> None:
     tokenizer = KmerTokenizer(6, stride)
     lengths = np.array([110, 90, 60] * 400)
     n_kmers = tokenizer.n_tokens(lengths)
-    hidden = BaseMasking(tokenizer, 0.15, 6, "17:-13").hidden_bases(n_kmers, np.arange(len(lengths)), 0)
+    hidden = NucleotideMasking(tokenizer, 0.15, 6, "17:-13").hidden_bases(n_kmers, np.arange(len(lengths)), 0)
     for length in (110, 90, 60):
         of_length = hidden[lengths == length]
         end = (tokenizer.n_tokens(length) - 1) * stride + 6 - 13  # counted from the last base that a token spells
@@ -111,13 +111,13 @@ def test_region_of_bases(stride: int) -> None:
 def test_region_of_dnabert_spans() -> None:
     tokenizer = KmerTokenizer(6)
     sequences = random_dna(np.random.default_rng(3), 300, 60)
-    labels = DnabertMasking(tokenizer, 0.05, "17:-13")(make_batch(tokenizer, sequences))["labels"]
+    labels = TokenMasking(tokenizer, 0.05, "17:-13")(make_batch(tokenizer, sequences))["labels"]
     tokens = np.flatnonzero((labels != IGNORED).any(dim=0))
     assert tokens.min() == 1 + 17
     assert tokens.max() == 60 - 13 - 6 + 1  # the last k-mer that ends before base 47
 
 
-@pytest.mark.parametrize("kind", [BaseMasking, DnabertMasking])
+@pytest.mark.parametrize("kind", [NucleotideMasking, TokenMasking])
 def test_a_row_is_masked_alike_in_any_batch(kind: type) -> None:
     tokenizer = KmerTokenizer(6)
     sequences = random_dna(np.random.default_rng(0), 12, 50)
@@ -135,7 +135,7 @@ def test_a_row_is_masked_alike_in_any_batch(kind: type) -> None:
     assert torch.equal(hide(padded)["labels"][:12, :47], expected["labels"])
 
 
-@pytest.mark.parametrize("kind", [BaseMasking, DnabertMasking])
+@pytest.mark.parametrize("kind", [NucleotideMasking, TokenMasking])
 def test_epochs_seeds_and_rows_are_masked_differently(kind: type) -> None:
     tokenizer = KmerTokenizer(6)
     sequences = ["ACGTTGCAAC" * 10] * 40
@@ -195,7 +195,7 @@ def test_dnabert_masking_equals_the_published_description(
     draws = []
     uniform = masking.uniform
     monkeypatch.setattr(masking, "uniform", lambda *given: draws.append(uniform(*given)) or draws[-1])
-    masked = DnabertMasking(tokenizer, 0.1, span=span)(batch)
+    masked = TokenMasking(tokenizer, 0.1, span=span)(batch)
     n_kmers = [tokenizer.n_tokens(len(sequence)) for sequence in sequences]
     inputs, labels = reference_dnabert(
         batch["input_ids"], n_kmers, [] if span else DNABERT_OFFSETS[k], 0.1, draws, len(tokenizer)
@@ -207,7 +207,7 @@ def test_dnabert_masking_equals_the_published_description(
 def test_dnabert_shares() -> None:
     tokenizer = KmerTokenizer(6)
     batch = make_batch(tokenizer, random_dna(np.random.default_rng(0), 1000, 500))
-    tensors = DnabertMasking(tokenizer, 0.025)(batch)
+    tensors = TokenMasking(tokenizer, 0.025)(batch)
     masked = (tensors["labels"] != IGNORED).numpy()
     assert masked[:, 1:-1].mean() == pytest.approx(1 - 0.975**6, abs=0.003)  # 14.1 %
     after, before = tensors["input_ids"].numpy()[masked], batch["input_ids"][masked]
@@ -218,7 +218,7 @@ def test_dnabert_shares() -> None:
 def test_dnabert_draws_random_ids_from_the_whole_vocabulary() -> None:
     tokenizer = KmerTokenizer(2)
     batch = make_batch(tokenizer, ["A" * 400] * 50)
-    tensors = DnabertMasking(tokenizer, 0.3)(batch)
+    tensors = TokenMasking(tokenizer, 0.3)(batch)
     masked = (tensors["labels"] != IGNORED).numpy()
     after = tensors["input_ids"].numpy()[masked]
     counts = np.bincount(after, minlength=len(tokenizer)) / len(after)
@@ -240,13 +240,17 @@ def test_text_that_is_no_region(text: str) -> None:
         parse_region(text)
 
 
-@pytest.mark.parametrize(("kind", "region"), [(BaseMasking, "30:40"), (BaseMasking, "9:5"), (DnabertMasking, "4:9")])
+@pytest.mark.parametrize(
+    ("kind", "region"), [(NucleotideMasking, "30:40"), (NucleotideMasking, "9:5"), (TokenMasking, "4:9")]
+)
 def test_region_without_anything_to_hide(kind: type, region: str) -> None:
     with fails(f"`mask_region` '{region}'", "24 bases"):
         kind(KmerTokenizer(6), region=region).check_length(24)
 
 
-@pytest.mark.parametrize(("kind", "region"), [(BaseMasking, "20:40"), (DnabertMasking, "4:10"), (BaseMasking, None)])
+@pytest.mark.parametrize(
+    ("kind", "region"), [(NucleotideMasking, "20:40"), (TokenMasking, "4:10"), (NucleotideMasking, None)]
+)
 def test_region_with_something_to_hide(kind: type, region: str | None) -> None:
     kind(KmerTokenizer(6), region=region).check_length(24)
 
@@ -261,15 +265,15 @@ def test_knows_no_tokenizer_class() -> None:
 
     other = Vocabulary(**{name: getattr(real, name) for name in names})
     batch = make_batch(real, ["ACGTACGTTTGA"])
-    assert torch.equal(BaseMasking(other, 0.5)(batch)["labels"], BaseMasking(real, 0.5)(batch)["labels"])
+    assert torch.equal(NucleotideMasking(other, 0.5)(batch)["labels"], NucleotideMasking(real, 0.5)(batch)["labels"])
 
 
 def test_single_tokens_that_overlap_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
     for tokenizer in (KmerTokenizer(6, 6), KmerTokenizer(1)):
-        DnabertMasking(tokenizer, span=1)
-    DnabertMasking(KmerTokenizer(6))
+        TokenMasking(tokenizer, span=1)
+    TokenMasking(KmerTokenizer(6))
     assert not caplog.messages
-    DnabertMasking(KmerTokenizer(6, 2), span=1)
+    TokenMasking(KmerTokenizer(6, 2), span=1)
     (message,) = caplog.messages
     check_message(message, "`masking` tokens", "6-mers", "2 bases", "`masking` bases", "`stride` 6")
 
@@ -277,13 +281,13 @@ def test_single_tokens_that_overlap_are_warned_of(caplog: pytest.LogCaptureFixtu
 @pytest.mark.parametrize(
     ("settings", "kind", "expected"),
     [
-        ({}, BaseMasking, {"probability": 0.15, "span_length": 6}),
-        ({"mlm_probability": 0.3}, BaseMasking, {"probability": 0.3}),
-        ({"mask_span_length": 2, "seed": 7}, BaseMasking, {"span_length": 2, "seed": 7}),
-        ({"mask_region": "3:-3"}, BaseMasking, {"region": "3:-3"}),
-        ({"masking": "dnabert"}, DnabertMasking, {"probability": 0.025}),  # 0.15 / 6
-        ({"masking": "dnabert", "mlm_probability": 0.1, "seed": 7}, DnabertMasking, {"probability": 0.1, "seed": 7}),
-        ({"masking": "tokens", "mask_region": "9:"}, DnabertMasking, {"probability": 0.15, "region": "9:", "span": 1}),
+        ({}, NucleotideMasking, {"probability": 0.15, "span_length": 6}),
+        ({"mlm_probability": 0.3}, NucleotideMasking, {"probability": 0.3}),
+        ({"mask_span_length": 2, "seed": 7}, NucleotideMasking, {"span_length": 2, "seed": 7}),
+        ({"mask_region": "3:-3"}, NucleotideMasking, {"region": "3:-3"}),
+        ({"masking": "dnabert"}, TokenMasking, {"probability": 0.025}),  # 0.15 / 6
+        ({"masking": "dnabert", "mlm_probability": 0.1, "seed": 7}, TokenMasking, {"probability": 0.1, "seed": 7}),
+        ({"masking": "tokens", "mask_region": "9:"}, TokenMasking, {"probability": 0.15, "region": "9:", "span": 1}),
     ],
 )
 def test_schemes_by_name(settings: dict[str, Any], kind: type[Masking], expected: dict[str, Any]) -> None:

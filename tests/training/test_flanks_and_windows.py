@@ -72,6 +72,22 @@ def test_rows_with_and_without_flanks_in_one_table(table: TABLE, dna: DNA) -> No
         load(arguments, KmerTokenizer(3), ("expression",), FLANKS)
 
 
+def test_bare_inserts_among_promoters_are_read_alike_by_the_scripts(table: TABLE, dna: DNA, tmp_path: Path) -> None:
+    """Once it is known how many flanking bases most rows have, each row is completed by itself."""
+    plasmid, inserts = tmp_path / "plasmid.txt", dna(20, 30)
+    plasmid.write_text(LEFT + "N" + RIGHT)
+    mixed = [LEFT[-17:] + insert + RIGHT[:13] if row % 5 else insert for row, insert in enumerate(inserts)]
+    arguments = RegressionDataArguments(
+        train_file=str(table("mixed.tsv", sequence=mixed, expression=range(20))),
+        flank_file=str(plasmid),
+        flank_length=20,
+        validation_split_percentage=0,
+    )
+    tokenizer = KmerTokenizer(3)
+    rows = load(arguments, tokenizer, ("expression",), load_flanks(arguments, Config()))["train"]
+    assert decoded(tokenizer, rows) == [LEFT[-20:] + insert + RIGHT[:20] for insert in inserts]
+
+
 def test_a_checkpoint_keeps_its_flanks(table: TABLE, dna: DNA, tmp_path: Path) -> None:
     plasmid = tmp_path / "plasmid.txt"
     plasmid.write_text(LEFT + "NNN" + RIGHT)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import run_finetune_regression
 import run_pretrain_mlm
-from kmerbert.tokens.masking import BaseMasking
+from kmerbert.tokens.masking import NucleotideMasking
 from kmerbert.training.flags import KmerTrainingArguments
 from kmerbert.training.run import flatten, plan_evaluations, start_run
 from tests.support.messages import fails
@@ -78,8 +78,10 @@ def test_metrics_of_all_splits_in_one() -> None:
 def seen_epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The epoch of every batch that is masked from now on."""
     seen = []
-    mask = BaseMasking.__call__
-    monkeypatch.setattr(BaseMasking, "__call__", lambda self, batch: seen.append(batch["epoch"]) or mask(self, batch))
+    mask = NucleotideMasking.__call__
+    monkeypatch.setattr(
+        NucleotideMasking, "__call__", lambda self, batch: seen.append(batch["epoch"]) or mask(self, batch)
+    )
     return seen
 
 
