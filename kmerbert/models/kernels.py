@@ -2,7 +2,7 @@
 
 What each gains was measured on the recipes that people run (`benchmarks/speed/kernels.py`, docs/speed.md): a BERT that
 answers from its first token needs only that token of its last layer; in bfloat16 on a CPU, torch's fused attention has a
-slow backward pass; and on AMD processors MKL multiplies float32 matrices at half the speed of oneDNN.
+slow backward pass; and on AMD processors MKL multiplies float32 matrices more slowly than oneDNN (half as fast on some).
 """
 
 from collections.abc import Iterator, Sequence
