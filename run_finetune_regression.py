@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from transformers import AutoModelForSequenceClassification, EvalPrediction, Trainer
+from transformers import AutoModelForSequenceClassification, EvalPrediction
 
 from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
 from kmerbert.cli.parser import names_any, parse
@@ -33,9 +33,11 @@ from kmerbert.tokens.batches import collate, read_names
 from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import RegressionArguments
+from kmerbert.training.folder import RunFolder
 from kmerbert.training.losses import regression_loss
-from kmerbert.training.run import flatten, plan_evaluations, report, save_run, start_run, train
+from kmerbert.training.run import flatten, plan_evaluations, report, run_facts, save_run, start_run, train
 from kmerbert.training.splits import load_flanks, load_splits
+from kmerbert.training.trainer import RunTrainer
 from modeling_kmer_regression import KmerBertConfig
 
 logger = logging.getLogger(__name__)
@@ -52,19 +54,28 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     groups = (RegressionDataArguments, RegressionModelArguments, RegressionArguments)
     takes_default = not names_any(argv, ("config", "model_name_or_path", "model_type"))
     data_args, model_args, training_args = parse(groups, argv, __doc__, DEFAULT_RECIPE if takes_default else None)
+
+    with start_run(training_args, model_args, data_args) as folder:
+        if takes_default:
+            logger.info(
+                "network and settings are those of recipes/best (convolutions over 6-mers, the most accurate on measured "
+                "promoters): for others give `config`, `model_type` or `model_name_or_path`"
+            )
+        elif not names_any(argv, ("config", "model_name_or_path")) and model_args.model_type == "kmer_conv":
+            logger.info(
+                "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
+            )
+        return fit(data_args, model_args, training_args, folder)
+
+
+def fit(
+    data_args: RegressionDataArguments,
+    model_args: RegressionModelArguments,
+    training_args: RegressionArguments,
+    folder: RunFolder,
+) -> dict[str, float]:
+    """Reads, builds, trains, saves and scores; returns the final metrics of every split."""
     names = tuple(data_args.label_columns)
-
-    checkpoint = start_run(training_args, model_args, data_args)
-    if takes_default:
-        logger.info(
-            "network and settings are those of recipes/best (convolutions over 6-mers, the most accurate on measured "
-            "promoters): for others give `config`, `model_type` or `model_name_or_path`"
-        )
-    elif not names_any(argv, ("config", "model_name_or_path")) and model_args.model_type == "kmer_conv":
-        logger.info(
-            "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
-        )
-
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
     outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}
     outputs |= {"num_labels": len(names), "problem_type": "regression"}
@@ -94,20 +105,22 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         warn_if_collapsed(prediction_spread(predictions, labels), names)
         return regression_metrics(predictions, labels, names)
 
-    trainer = Trainer(
+    trainer = RunTrainer(
         model,
         training_args,
+        folder,
+        splits,
         data_collator=collate,
-        train_dataset=splits["train"],
-        eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
         compute_loss_func=regression_loss(training_args.loss, scaler.scale),
         preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
         compute_metrics=compute_metrics,
-        callbacks=make_callbacks(training_args, model_args, data_args),
+        callbacks=make_callbacks(training_args),
     )
 
-    train(trainer, checkpoint)
+    training_metrics = train(trainer)
+    save_run(trainer, scaler.scale, scaler.mean)
+    report(trainer, "train", training_metrics)
     metrics = {}
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split not in splits:
@@ -117,12 +130,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         report(trainer, prefix, result.metrics)
         if trainer.is_world_process_zero():
             rows = read_names(splits[split], data_args.id_column, data_args.sequence_column)
-            path = Path(training_args.output_dir) / f"{split}_predictions.tsv"
+            folder.note(f"{split}_predictions.tsv")
+            path = folder.path / f"{split}_predictions.tsv"
             write_predictions(path, rows, scaler.invert(result.predictions), splits[split].labels, names)
 
-    rescale_outputs(model, scaler.scale, scaler.mean)
-    model.config.update({"outputs_in_label_units": True})
-    save_run(trainer)
     unit = f" ({data_args.label_unit})" if data_args.label_unit else ""
     card = CardFacts(
         task="text-classification",
@@ -130,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         "outputs are in the unit of the measured values.",
         usage=USAGE,
         metrics=select_metrics(metrics, REGRESSION_METRICS),
-        settings=describe_settings(training_args, model),
+        settings=describe_settings(training_args, model) | run_facts(trainer),
         base_model=model_args.model_name_or_path,
     )
     publish(trainer, card)

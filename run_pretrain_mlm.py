@@ -11,7 +11,7 @@ tokenizer, metrics and a model card to --output_dir; run_finetune_regression.py 
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers import AutoModelForMaskedLM, Trainer
+from transformers import AutoModelForMaskedLM
 
 from kmerbert.cli.flags import ModelArguments, PretrainingDataArguments
 from kmerbert.cli.parser import parse
@@ -25,9 +25,11 @@ from kmerbert.sharing.hub import publish
 from kmerbert.tokens.masking import build_masking
 from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import PretrainingArguments
+from kmerbert.training.folder import RunFolder
 from kmerbert.training.losses import masked_lm_loss
-from kmerbert.training.run import flatten, plan_evaluations, report, save_run, start_run, train
+from kmerbert.training.run import flatten, plan_evaluations, report, run_facts, save_run, start_run, train
 from kmerbert.training.splits import load_flanks, load_splits
+from kmerbert.training.trainer import RunTrainer
 
 USAGE = """from transformers import pipeline
 fill = pipeline("fill-mask", model="REPO", trust_remote_code=True)
@@ -40,8 +42,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     data_args, model_args, training_args = parse(groups, argv, __doc__)
     training_args.batch_eval_metrics = True  # MaskedMetrics is called batch by batch
 
-    checkpoint = start_run(training_args, model_args, data_args)
+    with start_run(training_args, model_args, data_args) as folder:
+        return fit(data_args, model_args, training_args, folder)
 
+
+def fit(
+    data_args: PretrainingDataArguments,
+    model_args: ModelArguments,
+    training_args: PretrainingArguments,
+    folder: RunFolder,
+) -> dict[str, float]:
+    """Reads, builds, trains, saves and scores; returns the final metrics of every split."""
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
     config = load_config(tokenizer, **model_args.checkpoint, **model_args.architecture)
     collator = build_masking(tokenizer, **data_args.mask, seed=training_args.seed)
@@ -55,34 +66,35 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     model = load_model(AutoModelForMaskedLM, config, **model_args.checkpoint)
     model.config.update(facts)
     score_masked_tokens(model)
-    trainer = Trainer(
+    trainer = RunTrainer(
         model,
         training_args,
+        folder,
+        splits,
         data_collator=collator,
-        train_dataset=splits["train"],
-        eval_dataset=splits.get("validation"),
         processing_class=tokenizer,
         compute_loss_func=masked_lm_loss,
         preprocess_logits_for_metrics=MaskedScorer(tokenizer),
         compute_metrics=MaskedMetrics(),
-        callbacks=make_callbacks(training_args, model_args, data_args),
+        callbacks=make_callbacks(training_args),
     )
 
-    train(trainer, checkpoint)
+    training_metrics = train(trainer)
+    save_run(trainer)
+    report(trainer, "train", training_metrics)
     metrics = {}
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split in splits:
             metrics[split] = trainer.evaluate(splits[split], metric_key_prefix=prefix)
             report(trainer, prefix, metrics[split])
 
-    save_run(trainer)
     card = CardFacts(
         task="fill-mask",
         summary=f"A masked language model of DNA over {tokenizer.k}-mers (stride {tokenizer.stride}). It reads plain DNA "
         f"and predicts what is hidden. Masking: {data_args.masking}.",
         usage=USAGE,
         metrics=select_metrics(metrics, MASKED_LM_METRICS),
-        settings=describe_settings(training_args, model),
+        settings=describe_settings(training_args, model) | run_facts(trainer),
         base_model=model_args.model_name_or_path,
     )
     publish(trainer, card)

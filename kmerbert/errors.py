@@ -28,3 +28,10 @@ def counted(n: int, noun: str) -> str:
 def one_line(error: BaseException, longest: int = 300) -> str:
     """Returns the beginning of an error's message as one line, or the name of its class if it has no message."""
     return " ".join(str(error).split())[:longest] or type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tells whether an error says that there is not enough memory, of the machine or of a GPU."""
+    # torch's own class is known by its name, because this module starts without torch.
+    is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return is_named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))

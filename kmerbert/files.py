@@ -1,9 +1,13 @@
 """Files on disk: written whole or not at all, checked for space to write, known by their checksums and endings."""
 
+import errno
+import glob
 import hashlib
 import json
 import os
 import re
+import shutil
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,6 +20,11 @@ COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 # A file that changed later than this before it was read may change again within one tick of the file system's clock (two
 # seconds on FAT, milliseconds elsewhere) without a new time stamp: its checksum is not remembered.
 SETTLED_SECONDS = 5.0
+# A full disk, a used-up quota, a limit on the size of files (`ulimit -f`), a file system that became read-only.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# How libraries that raise errors of their own say the same: safetensors, PyArrow; then torch and numpy without the reason.
+FULL_IN_WORDS = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)
+CUT_SHORT = re.compile(r"PytorchStreamWriter failed|inline_container|requested and \d+ written")
 
 
 def split_endings(path: Path) -> tuple[str, str | None]:
@@ -29,6 +38,99 @@ def split_endings(path: Path) -> tuple[str, str | None]:
     return endings[-1] if endings else "", compression
 
 
+def writer_tag() -> str:
+    """Returns what names this process in the names of unfinished files: host, process id and when the process began."""
+    return f"{_host_tag()}-{os.getpid()}-{process_start(os.getpid()) or 0}"
+
+
+def is_writer_gone(tag: str) -> bool:
+    """Tells whether the process of a `writer_tag` ran on this machine and has ended; False if that cannot be known."""
+    host, _, process = tag.partition("-")
+    pid, _, start = process.partition("-")
+    return (
+        host == _host_tag() and pid.isdecimal() and start.isdecimal() and not is_running(int(pid), int(start) or None)
+    )
+
+
+def process_start(pid: int) -> int | None:
+    """Returns when a process began, in clock ticks since the machine did, by which a process id that is used again is told
+    from the first; None if there is no such process, or the system does not say."""
+    with suppress(OSError, ValueError, IndexError):
+        # The second field, the program's name in brackets, may have blanks; the 22nd is the time.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return None
+
+
+def is_running(pid: int, start: int | None) -> bool:
+    """Tells whether a process of this machine is running.
+
+    Args:
+        pid: Its id.
+        start: Its `process_start`; None if that is not known.
+    """
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        pass
+    return start is None or process_start(pid) in (start, None)
+
+
+def _host_tag() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def why_full(error: BaseException) -> str | None:
+    """Returns why nothing more can be written, if an error says that a disk, a quota or a limit is used up; otherwise None.
+
+    >>> why_full(OSError(errno.ENOSPC, "x")), why_full(RuntimeError("I/O error: File too large (os error 27)"))
+    ('No space left on device', 'File too large')
+    """
+    code = error.errno if isinstance(error, OSError) else None
+    if code is None and (said := FULL_IN_WORDS.search(str(error))):
+        code = int(said[1])
+    if code in FULL:
+        return os.strerror(code)
+    return "it was cut short" if CUT_SHORT.search(str(error)) else None
+
+
+def free_space(folder: Path) -> int:
+    """Returns the bytes that are free where a folder is, or would be."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(nearest).free
+
+
+def in_bytes(n_bytes: float) -> str:
+    """Returns a size as people say it.
+
+    >>> in_bytes(512), in_bytes(2_345_678)
+    ('512 bytes', '2.3 MB')
+    """
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}"
+    return f"{n_bytes:.0f} bytes"
+
+
+@contextmanager
+def space_to_write(path: Path) -> Iterator[None]:
+    """Makes a full disk one message that names the file, whichever library was writing.
+
+    Raises:
+        ValueError: Nothing more can be written.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not (reason := why_full(error)):
+            raise
+        free = in_bytes(free_space(path.parent))
+        raise ValueError(
+            f"{path} cannot be written: {reason} ({free} free there): make room, or write to another disk"
+        ) from error
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Lets a file appear under its name only when it is complete.
@@ -37,15 +139,44 @@ def whole_file(path: Path) -> Iterator[Path]:
         path: The file to write; its folder must exist. If it is a symbolic link, the link stays and its target is replaced.
 
     Yields:
-        The path to write to, in the same folder. If the block fails, what was written there is deleted.
+        The path to write to, in the same folder. If the block fails, what was written there is deleted; what a killed
+        process left of the same file is deleted, too.
+
+    Raises:
+        ValueError: The disk is full.
     """
     target = Path(os.path.realpath(path))
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
+    for old in target.parent.glob(f".{glob.escape(target.name)}.*.partial"):
+        if is_writer_gone(old.name.removeprefix(f".{target.name}.").split(".")[0]):
+            old.unlink(missing_ok=True)
+    partial = target.with_name(f".{target.name}.{writer_tag()}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        yield partial
-        os.replace(partial, target)
+        with space_to_write(target):
+            yield partial
+            os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Makes a folder for files that are moved to their names together when all are complete, and deletes it at the end.
+
+    Args:
+        folder: Where to make it. The scratch folders there of processes that were killed are deleted.
+
+    Yields:
+        The scratch folder.
+    """
+    for old in folder.glob("writing-*"):
+        if is_writer_gone(old.name.removeprefix("writing-").rpartition("-")[0]):
+            shutil.rmtree(old, ignore_errors=True)
+    scratch = folder / f"writing-{writer_tag()}-{uuid.uuid4().hex[:8]}"
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

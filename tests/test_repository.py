@@ -22,7 +22,8 @@ PACKAGE = sorted(ROOT.glob("kmerbert/**/*.py"))
 # Nobody imports the scripts, data/, baselines/, benchmarks/ or tests/.
 LOWEST = {"dna", "figures", "files", "errors"}
 MAY_IMPORT = {
-    **{name: set() for name in (*LOWEST, "cli")},
+    **{name: set() for name in LOWEST},
+    "cli": {"errors"},  # which errors of libraries become one line
     "models": LOWEST,
     "reading": LOWEST,
     "predicting": LOWEST | {"models", "reading"},

@@ -3,11 +3,16 @@
 import logging
 import os
 import sys
+import threading
+import time
 
 from accelerate import PartialState
 from transformers.utils import logging as transformers_logging
 
 from kmerbert.cli.run import with_dashes
+
+# The thread that looks for the launcher, and how often it does.
+WATCH, WATCH_SECONDS = "watch for the launcher", 1.0
 
 
 class FlagFormatter(logging.Formatter):
@@ -46,6 +51,22 @@ def check_launch(n_processes: int) -> None:
         )
 
 
+def end_with_launcher() -> None:
+    """Ends this process when the program that launched it is gone; without others, it would train on unseen."""
+    # torchrun's, and those of `accelerate launch` with several processes; without a launcher, whoever starts a program may
+    # end before it.
+    if "TORCHELASTIC_RUN_ID" in os.environ and not any(thread.name == WATCH for thread in threading.enumerate()):
+        threading.Thread(target=_watch, args=(os.getppid(),), name=WATCH, daemon=True).start()
+
+
+def _watch(launcher: int) -> None:
+    while os.getppid() == launcher:
+        time.sleep(WATCH_SECONDS)
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        print("error: the launcher of this process was killed: the process ends, too", file=sys.stderr, flush=True)
+    os._exit(2)  # the main thread may wait for processes that are gone, and would not end by an exception
+
+
 def start(use_cpu: bool) -> PartialState:
     """Sets up logging, and the device of this process, for a script without a Trainer.
 
@@ -58,4 +79,5 @@ def start(use_cpu: bool) -> PartialState:
     state = PartialState(cpu=use_cpu)
     set_up_logging(state.is_main_process)
     check_launch(state.num_processes)
+    end_with_launcher()
     return state

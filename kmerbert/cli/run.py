@@ -8,8 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from kmerbert.errors import is_out_of_memory, one_line
+
 # What a training script says to somebody who stops it.
 RESUME = "continue the training run from its last checkpoint with --resume_from_checkpoint true"
+# How gloo and NCCL say that another process of the launch is gone.
+LOST_PROCESS = re.compile(
+    r"closed by (?:remote )?peer|connection (?:was )?(?:reset|refused|closed)|socket|broken pipe|gloo|nccl",
+    re.IGNORECASE,
+)
 
 
 def with_dashes(message: str) -> str:
@@ -24,18 +31,23 @@ def with_dashes(message: str) -> str:
 def run(main: Callable[[], Any], advice: str = RESUME) -> None:
     """Runs a script's `main`; a user's mistake ends in one line and exit status 2.
 
-    Of several processes on one machine, only the first failing process prints. On Ctrl-C the user sees `advice`. Set the
-    environment variable KMERBERT_DEBUG=1 to see the traceback as well.
+    Of several processes on one machine, only the first failing process prints. On Ctrl-C the user sees what the interrupted
+    work says, or `advice`. Set the environment variable KMERBERT_DEBUG=1 to see the traceback as well.
     """
     try:
         main()
-    except KeyboardInterrupt:
-        sys.exit(f"interrupted; {advice}")
+    except KeyboardInterrupt as interruption:
+        line = f"interrupted; {with_dashes(str(interruption)) or advice}"
+        sys.exit(line if _is_first(line) else 1)
     except BrokenPipeError:  # who reads the output, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except Exception as error:
         # ImportError: a package that only some flag needs.
+        if is_out_of_memory(error):
+            error = ValueError(f"out of memory ({one_line(error, 200)}): give smaller batches, or use a larger machine")
+        elif _has_lost_process(error):
+            error = ValueError(f"another process of this launch ended ({one_line(error, 200)}); {advice}")
         is_mistake = isinstance(error, (ValueError, OSError, ImportError))
         if os.environ.get("KMERBERT_DEBUG") or not (is_mistake or _others_failed()):
             raise
@@ -44,6 +56,12 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
             print(line, file=sys.stderr, flush=True)
         _leave_other_processes()
         sys.exit(2)
+
+
+def _has_lost_process(error: Exception) -> bool:
+    """Tells whether this process waited for one that was killed, such as by the system when memory is short."""
+    is_of_group = int(os.environ.get("WORLD_SIZE", "1")) > 1 and isinstance(error, RuntimeError)
+    return is_of_group and not _others_failed() and LOST_PROCESS.search(str(error)) is not None
 
 
 def _launch_folder() -> Path | None:

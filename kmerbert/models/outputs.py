@@ -1,6 +1,7 @@
 """The output end of a model: its last layer, outputs in the unit of the labels, scores of masked tokens alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import Any
 
@@ -89,6 +90,27 @@ def rescale_outputs(model: nn.Module, factor: Sequence[float], shift: Sequence[f
             update.bias.copy_(update.bias.double() * scale)
     for norms in getattr(head, "lora_magnitude_vector", {}).values():  # of the rows of the updated weights (DoRA)
         norms.weight.copy_(norms.weight.double() * scale.abs())
+
+
+@contextmanager
+def in_other_unit(model: nn.Module, factor: Sequence[float], shift: Sequence[float]) -> Iterator[None]:
+    """Changes the unit of a model's outputs, as `rescale_outputs` does, and says so in its configuration, for a while.
+
+    At the end, the model is what it was, bit by bit. Without numbers, nothing is changed.
+    """
+    if not len(factor):
+        yield
+        return
+    weights = {name: weight.detach().clone() for name, weight in output_layer(model).named_parameters()}
+    model.config.update({"outputs_in_label_units": True})
+    try:
+        rescale_outputs(model, factor, shift)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in output_layer(model).named_parameters():
+                weight.copy_(weights[name])
+        model.config.update({"outputs_in_label_units": False})
 
 
 def _linear(head: nn.Module) -> nn.Module:

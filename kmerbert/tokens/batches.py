@@ -4,6 +4,7 @@
 Python object. `StreamedDataset` in `stream.py` answers the same questions about rows that are read while training.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -20,7 +21,13 @@ from tokenization_kmer import N_ADDED
 class TrainingRows(Protocol):
     """What a training script asks of its rows, wherever they are."""
 
+    name: str  # of their source, for messages
+    is_dealt_by_batches: bool  # whether their order depends on the batch size and the number of processes
+
     def __len__(self) -> int: ...
+
+    def checksum(self) -> str:
+        """SHA-256 of the rows in their order, with their labels."""
 
     def facts(self) -> dict[str, Any]:
         """What a published model should say about its training rows."""
@@ -58,12 +65,25 @@ class TokenDataset(torch.utils.data.Dataset):
         epoch: Number of the pass over the data, 0-based; each has new masks.
     """
 
+    is_dealt_by_batches = False
+
     def __init__(self, table: TokenTable, rows: np.ndarray, pad_id: int, targets: np.ndarray | None = None) -> None:
         self.table, self.rows, self.pad_id, self.targets = table, rows, pad_id, targets
         self.epoch = 0
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def name(self) -> str:
+        """Name of the source."""
+        return self.table.source.name
+
+    def checksum(self) -> str:
+        """SHA-256 of the sequences' hashes and the labels, both in the order of the rows."""
+        digest = hashlib.sha256(self.table.keys[self.rows])
+        digest.update(np.ascontiguousarray(self.labels))
+        return digest.hexdigest()
 
     @property
     def labels(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets import config as datasets_config
 
-from kmerbert.files import check_folder, whole_file
+from kmerbert.files import check_folder, scratch_folder, space_to_write
 from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import FileSource, Source
 from tokenization_kmer import N_ADDED, KmerTokenizer
@@ -134,10 +135,12 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
     if not (ids_file.exists() and arrays_file.exists()):
         check_folder(folder, f"`token_cache_dir` {folder.parent}")
         folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(ids_file) as ids_partial, whole_file(arrays_file) as arrays_partial:
-            arrays = _write(ids_partial, source, spec, tokenizer)
-            with open(arrays_partial, "wb") as file:
+        with space_to_write(ids_file), scratch_folder(folder) as scratch:
+            arrays = _write(scratch / "ids", source, spec, tokenizer)
+            with open(scratch / "arrays", "wb") as file:
                 np.savez(file, **arrays)
+            os.replace(scratch / "arrays", arrays_file)
+            os.replace(scratch / "ids", ids_file)
     with np.load(arrays_file) as arrays:
         values = {name: arrays[name] if name in arrays else None for name in ARRAYS}
         share = float(arrays["unknown_share"])

@@ -77,6 +77,8 @@ class StreamedDataset(torch.utils.data.Dataset):
         ValueError: There are fewer rows than one batch for every process.
     """
 
+    is_dealt_by_batches = True
+
     def __init__(
         self,
         shards: Shards,
@@ -108,6 +110,15 @@ class StreamedDataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return self.n_own * self.world_size
+
+    @property
+    def name(self) -> str:
+        """Name of the shards."""
+        return self.shards.name
+
+    def checksum(self) -> str:
+        """SHA-256 of the shards' footers."""
+        return self.shards.checksum
 
     def facts(self) -> dict[str, Any]:
         """What a published model should say about these rows; see `facts_of_rows`.

@@ -3,15 +3,11 @@
 import logging
 import os
 import time
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from transformers import EarlyStoppingCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.folder import run_settings, save_settings
 
 logger = logging.getLogger(__name__)
 # The speed is reported after this much of a run; its first steps are slower than all others.
@@ -27,17 +23,6 @@ class EpochClock(TrainerCallback):
         given["train_dataloader"].dataset.epoch = int(state.epoch or 0)
 
 
-class KeepSettings(TrainerCallback):
-    """Writes what decides rows, network and loss into each checkpoint, for a run that is resumed from it."""
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        self.settings = settings
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
-        if state.is_world_process_zero:
-            save_settings(Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}", self.settings)
-
-
 class EarlyStopping(EarlyStoppingCallback):
     """Continues counting where a checkpoint stopped, with the patience that is given now.
 
@@ -51,6 +36,12 @@ class EarlyStopping(EarlyStoppingCallback):
         # The Trainer expects an entry, which a checkpoint of a run without early stopping does not have.
         saved = state.stateful_callbacks.setdefault(type(self).__name__, self.state())
         self.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            logger.info(
+                "the last %d evaluations were no better, and `early_stopping_patience` is %d: no more steps",
+                *(self.early_stopping_patience_counter, self.early_stopping_patience),
+            )
+            control.should_training_stop = True
 
 
 class TimeToGo(TrainerCallback):
@@ -84,14 +75,9 @@ class TimeToGo(TrainerCallback):
         )
 
 
-def make_callbacks(arguments: KmerTrainingArguments, *groups: Any) -> list[TrainerCallback]:
-    """Returns the callbacks of every run.
-
-    Args:
-        arguments: The training flags.
-        groups: The other dataclasses of flags, which each checkpoint keeps.
-    """
-    callbacks = [EpochClock(), TimeToGo(), KeepSettings(run_settings(arguments, *groups))]
+def make_callbacks(arguments: KmerTrainingArguments) -> list[TrainerCallback]:
+    """Returns the callbacks of every run."""
+    callbacks = [EpochClock(), TimeToGo()]
     if arguments.early_stopping_patience:
         callbacks.append(EarlyStopping(early_stopping_patience=arguments.early_stopping_patience))
     return callbacks

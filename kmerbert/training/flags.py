@@ -6,9 +6,11 @@ from typing import ClassVar, Literal
 
 import torch
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import SchedulerType
 
 from kmerbert.cli.flags import flag
+from kmerbert.errors import one_line
 from kmerbert.scoring.metrics import MASKED_LM_METRICS, REGRESSION_METRICS, is_lower_better
 
 PLATEAU = "reduce_lr_on_plateau"
@@ -29,10 +31,12 @@ class KmerTrainingArguments(TrainingArguments):
 
     output_dir: str | None = flag(None, "Folder for everything that the run writes, new or empty.")
     overwrite_output_dir: bool = flag(
-        False, "Start again in a folder that contains a run. The run's files are deleted, other files stay."
+        False,
+        "Start again in a folder that contains a run. Before training, the files that the run wrote are named and deleted; "
+        "other files, links and TensorBoard's logs stay.",
     )
     resume_from_checkpoint: str | None = flag(
-        None, "Continue from this checkpoint; true: the last one in --output_dir."
+        None, "Continue from this checkpoint; true: the newest one in --output_dir that is whole."
     )
     push_to_hub: bool = flag(False, "Upload the finished model, its tokenizer and its card to the Hub.")
     hub_model_id: str | None = flag(
@@ -97,11 +101,25 @@ class KmerTrainingArguments(TrainingArguments):
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         self.greater_is_better = not is_lower_better(self.metric_for_best_model or "loss")
         super().__post_init__()
+        self._check_trackers()
         if self.lr_scheduler_type == PLATEAU:
             # The Trainer leaves torch's default, `min`, which would cut the rate whenever a correlation rises.
             self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min"} | (
                 self.lr_scheduler_kwargs or {}
             )
+
+    def _check_trackers(self) -> None:
+        """Raises ValueError for a program to log to that is unknown or not installed."""
+        for name in self.report_to:
+            if name not in INTEGRATION_TO_CALLBACK:
+                raise ValueError(f"--report_to {name}: allowed are none, all, {', '.join(INTEGRATION_TO_CALLBACK)}")
+            try:
+                INTEGRATION_TO_CALLBACK[name]()
+            except (RuntimeError, ImportError) as error:
+                raise ValueError(
+                    f"--report_to {name} needs a package that is not installed ({one_line(error)}): install it, or leave the "
+                    "flag out"
+                ) from None
 
     def _mistakes(self) -> tuple[tuple[bool, str], ...]:
         """Settings that cannot be, and the message for each."""
@@ -123,6 +141,7 @@ class KmerTrainingArguments(TrainingArguments):
             (self.prediction_loss_only, "--prediction_loss_only true: the metrics need predictions; leave it out"),
             (self.label_names is not None, "--label_names: the labels are those of --label_column; leave it out"),
             (self.dataloader_persistent_workers, "--dataloader_persistent_workers true: masks would never change"),
+            (self.ignore_data_skip, "--ignore_data_skip true: rows would be seen twice after a resume; leave it out"),
             (self.dataloader_drop_last, "--dataloader_drop_last true leaves validation and test rows out; leave it out"),
             (patience is not None and patience < 1, f"--early_stopping_patience {patience}: allowed is 1 or more"),
             (

@@ -1,184 +1,283 @@
-"""The output folder of a training run: which files belong to the run, and where it resumes."""
+"""The output folder of a training run: one run at a time owns it, and knows which files in it are its own."""
 
 import json
-import shutil
-import zipfile
-from collections.abc import Mapping
-from dataclasses import fields
+import logging
+import os
+import re
+import socket
+import time
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TextIO
 
-from safetensors import SafetensorError, safe_open
-from transformers import PretrainedConfig
-from transformers.trainer_utils import get_last_checkpoint
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
-from kmerbert.files import check_folder, write_text
-from kmerbert.models.loading import MODEL_FILES
-from kmerbert.training.flags import KmerTrainingArguments
+from kmerbert.errors import is_out_of_memory, one_line
+from kmerbert.files import is_running, process_start, write_text
+from kmerbert.training.checkpoints import CHECKPOINT_FILE, checkpoints_in, is_checkpoint_name, remove_checkpoint
 
-# What a run writes into its folder; overwriting it removes these and nothing else.
-RUN_FILES = (
-    *MODEL_FILES, "README.md", "checkpoint-*", "runs", "*_results.json", "trainer_state.json", "training_args.bin",
-    "*_predictions.tsv",
-)  # fmt: skip
-# If a folder has none of these, it is not a run, and files of the names above are somebody else's.
-RUN_MARKS = ("checkpoint-*", "trainer_state.json", "training_args.bin")
-# In every checkpoint, so that one that is copied elsewhere still has them.
-SETTINGS_FILE = "run_settings.json"
-# Flags about model and data that change neither rows nor network, so that a resumed run may have others.
-FREE_FLAGS = ("token_cache_dir", "label_unit")
-# Flags of the Trainer that decide what is learnt, or which checkpoint is the best, so that a resumed run must have the same.
-FIXED_FLAGS = ("seed", "data_seed", "loss", "metric_for_best_model")
-PATHS = (
-    "train_file", "validation_file", "test_file", "cluster_file", "flank_file", "dataset_name", "model_name_or_path",
-)  # fmt: skip
-# What a checkpoint must contain; with a missing optimizer the Trainer would silently start from a new one.
-PARTS = {
-    "trainer_state.json": ("trainer_state.json",),
-    "weights": ("*.safetensors", "pytorch_model*"),
-    "optimizer.pt": ("optimizer*", "global_step*"),
-    "scheduler.pt": ("scheduler.pt", "global_step*"),
-}
+logger = logging.getLogger(__name__)
+LOCK_FILE = ".run.lock"
+# The names of all files and checkpoints that runs wrote into the folder.
+MANIFEST = "run_files.json"
+# What runs of versions without a manifest wrote: exact names, and the parts of a model in several files.
+OLD_RUN_FILES = re.compile(
+    r"config\.json|model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
+    r"|modeling_kmer_conv\.py|modeling_kmer_regression\.py|tokenization_kmer\.py|tokenizer\.json|tokenizer_config\.json"
+    r"|vocab\.txt|special_tokens_map\.json|added_tokens\.json|README\.md|(?:train|eval|test|all)_results\.json"
+    r"|trainer_state\.json|training_args\.bin|(?:validation|test)_predictions\.tsv"
+)
+# If a folder without a manifest has neither of these nor a checkpoint, it is not a run, and its files are somebody else's.
+OLD_RUN_MARKS = ("trainer_state.json", "training_args.bin")
+# After its end, a killed process may live on in its data loading workers for a moment.
+LOCK_PATIENCE_SECONDS = 10.0
 
 
-def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> None:
-    """Makes sure that the folder exists, can be written to, and contains nothing that would be lost.
+class FolderLock:
+    """The right to write into a folder, which one process at a time has.
+
+    The lock is a file that the process keeps locked, which no other can then lock; the system lets go of it when the process
+    ends, in whatever way. The file says who has it. On a file system without such locks, and for processes of another
+    machine, this text decides.
+
+    Raises:
+        ValueError: Another run writes into the folder, or was killed on another machine while it did.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LOCK_FILE
+        self._file: TextIO | None = None
+        patience = time.monotonic() + LOCK_PATIENCE_SECONDS
+        while not self._take():
+            if self._is_owner_alive() or time.monotonic() > patience:
+                owner = self._owner()
+                raise ValueError(
+                    f"`output_dir` {folder}: another run writes into it ({_describe(owner)}): wait for its end, stop it, or "
+                    "name another folder"
+                )
+            time.sleep(0.2)
+        owner = self._owner()
+        if owner and owner.get("host") != socket.gethostname():
+            self._let_go()
+            raise ValueError(
+                f"`output_dir` {folder}: a run on another machine writes into it, or was killed there ({_describe(owner)}): "
+                f"if it has ended, delete {self.path}; otherwise name another folder"
+            )
+        me = {"host": socket.gethostname(), "process": os.getpid(), "process_start": process_start(os.getpid())}
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(json.dumps(me | {"since": time.strftime("%Y-%m-%d %H:%M:%S %z")}) + "\n")
+        self._file.flush()
+
+    def _take(self) -> bool:
+        """Tries to lock the file; on a file system without locks, True unless its owner is running."""
+        while True:
+            file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 (it stays open as long as the lock is held)
+            try:
+                if fcntl:
+                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    is_free = True
+                else:
+                    is_free = not self._is_owner_alive()
+            except BlockingIOError:
+                is_free = False
+            except OSError:
+                is_free = not self._is_owner_alive()
+            if not is_free:
+                file.close()
+                return False
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), self.path.stat()):
+                    self._file = file
+                    return True
+            file.close()  # the last owner deleted it after it was opened here
+
+    def _owner(self) -> dict[str, Any]:
+        with suppress(OSError, ValueError):
+            owner = json.loads(self.path.read_text(encoding="utf-8"))
+            return owner if isinstance(owner, dict) else {}
+        return {}
+
+    def _is_owner_alive(self) -> bool:
+        owner = self._owner()
+        pid = owner.get("process")
+        if owner.get("host") != socket.gethostname() or not isinstance(pid, int) or pid == os.getpid():
+            return False
+        return is_running(pid, owner.get("process_start"))
+
+    def _let_go(self) -> None:
+        if self._file:
+            self._file.close()
+            self._file = None
+
+    def release(self) -> None:
+        """Gives the folder back."""
+        if self._file:
+            self.path.unlink(missing_ok=True)
+        self._let_go()
+
+
+def _describe(owner: Mapping[str, Any]) -> str:
+    if not owner:
+        return "it does not say which"
+    return f"process {owner.get('process')} on {owner.get('host')}, since {owner.get('since')}"
+
+
+@dataclass
+class RunFolder:
+    """The output folder while a run owns it.
+
+    At the end of its `with` block the folder is given back, and a failure says what of the run is safe and how to go on.
+
+    Attributes:
+        path: The folder.
+        settings: What decides rows, network and loss, for the checkpoints.
+        checkpoint: What the run continues from; None from the start.
+        lock: Of the main process; None in others.
+        to_delete: Names in the folder of an earlier run's files and checkpoints, which are deleted before training starts.
+        is_training, is_saved: Whether the run has begun to train, and whether its final model is in the folder.
+    """
+
+    path: Path
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: str | None = None
+    lock: FolderLock | None = None
+    to_delete: tuple[str, ...] = ()
+    is_training: bool = False
+    is_saved: bool = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.lock:
+            self.lock.release()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(self.what_is_safe()) from error
+        if isinstance(error, Exception) and is_out_of_memory(error):
+            raise ValueError(
+                f"out of memory ({one_line(error, 200)}): lower `per_device_train_batch_size` and "
+                "`per_device_eval_batch_size`, and raise `gradient_accumulation_steps` by as much; "
+                f"{self.what_is_safe()}"
+            ) from error
+        if self.is_training and isinstance(error, (ValueError, OSError, ImportError)):
+            raise ValueError(f"{one_line(error, 2000)}; {self.what_is_safe()}") from error
+        if self.is_saved and isinstance(error, Exception):
+            logger.error("%s", self.what_is_safe())
+
+    def what_is_safe(self) -> str:
+        """Says where a run that ends now can be taken up again."""
+        if self.is_saved:
+            return f"the model is saved in {self.path}"
+        whole = [path for path in checkpoints_in(self.path) if (path / CHECKPOINT_FILE).is_file()]
+        if whole and (self.is_training or self.checkpoint):
+            return f"{whole[-1]} is complete: continue from it with `resume_from_checkpoint` true"
+        return "nothing was saved yet"
+
+    def note(self, *names: str) -> None:
+        """Adds names to the list of the files that runs wrote here, before they are written."""
+        names_now = set(_manifest(self.path) or ()) | set(names)
+        write_text(self.path / MANIFEST, json.dumps(sorted(names_now), indent=2) + "\n")
+
+    def clear(self) -> None:
+        """Deletes the earlier run's files, before this run writes its own."""
+        for name in self.to_delete:
+            path = self.path / name
+            if is_checkpoint_name(name):
+                remove_checkpoint(path)
+            elif path.is_file() and not path.is_symlink():
+                path.unlink()
+        self.to_delete = ()
+
+    def remove_old_checkpoints(self, limit: int | None, best: str | None) -> None:
+        """Deletes the oldest checkpoints, but never the newest or the best, until there are no more than the limit.
+
+        Args:
+            limit: Checkpoints to keep; None or 0 for all.
+            best: Path of the best one; None if there is none.
+        """
+        own = checkpoints_in(self.path)
+        protected = {path for path in own if path == own[-1] or (best and path.name == Path(best).name)}
+        excess = len(own) - max(limit, len(protected)) if limit else 0
+        for path in [path for path in own if path not in protected][: max(excess, 0)]:
+            remove_checkpoint(path)
+
+    def keep_only(self, best: str) -> None:
+        """Deletes all checkpoints but the best."""
+        for path in checkpoints_in(self.path):
+            if path.name != Path(best).name:
+                remove_checkpoint(path)
+
+
+def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> tuple[str, ...]:
+    """Makes sure that a folder contains nothing that would be lost.
 
     Args:
-        folder: Of the run; created if it does not exist.
+        folder: Of the run.
         overwrite: Delete an earlier run's files, and nothing else.
         checkpoint: What the run resumes from, which may be in the folder.
 
+    Returns:
+        Names of the earlier run's files, which are to be deleted.
+
     Raises:
-        ValueError: The folder cannot be written to, or contains something and is neither overwritten nor resumed.
+        ValueError: The folder contains something, and is neither overwritten nor resumed.
     """
-    check_folder(folder, f"`output_dir` {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
     if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
-        return
-    if overwrite:
-        old = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
-        if old and not any(path.match(mark) for path in old for mark in RUN_MARKS):
+        return ()
+    present = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if not overwrite:
+        if present:
             raise ValueError(
-                f"`overwrite_output_dir`: {folder} contains {old[0].name}, but no run ({', '.join(RUN_MARKS)}): nothing was "
-                "deleted; name another folder"
+                f"`output_dir` {folder} is not empty (it contains {_first(present)}): name another folder, continue with "
+                "`resume_from_checkpoint` true, or start again with `overwrite_output_dir`"
             )
-        for path in old:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif names := sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")):
+        return ()
+    names = files_of_runs(folder)
+    if present and names is None:
         raise ValueError(
-            f"`output_dir` {folder} is not empty (it contains {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}): "
-            "name another folder, continue with `resume_from_checkpoint` true, or start again with `overwrite_output_dir`"
+            f"`overwrite_output_dir`: {folder} contains {_first(present)}, but no run ({MANIFEST}, "
+            f"{', '.join(OLD_RUN_MARKS)} or a checkpoint): nothing was deleted; name another folder"
         )
+    if names:
+        logger.info("`overwrite_output_dir`: before training, these are deleted in %s: %s", folder, ", ".join(names))
+    if others := [name for name in present if name not in (names or ())]:
+        logger.info("no run wrote these, which stay: %s", _first(others))
+    return tuple(names or ())
 
 
-def find_checkpoint(chosen: str | None, folder: Path) -> str | None:
-    """Finds the checkpoint to resume from, and checks that it is whole; of the weights, only the header is read.
+def files_of_runs(folder: Path) -> list[str] | None:
+    """Returns the names of the files and checkpoints that runs wrote into a folder and that are there; None if it is no run's.
 
-    Args:
-        chosen: Nothing or `false`, `true` for the last one in the folder, or the path of one.
-        folder: Of the run.
-
-    Raises:
-        ValueError: The checkpoint does not exist, or was not written to its end or cut later.
+    A symbolic link is never a run's.
     """
-    if chosen is None or str(chosen).lower() == "false":
+    noted = _manifest(folder)
+    real = [path for path in folder.iterdir() if not path.is_symlink()]
+    checkpoints = [path.name for path in checkpoints_in(folder) if noted is None or path.name in noted]
+    files = [path.name for path in real if path.is_file()]
+    if noted is None:
+        if not checkpoints and not set(OLD_RUN_MARKS) & set(files):
+            return None
+        return sorted(checkpoints + [name for name in files if OLD_RUN_FILES.fullmatch(name)])
+    return sorted(checkpoints + [name for name in files if name in noted or name == MANIFEST])
+
+
+def _manifest(folder: Path) -> Collection[str] | None:
+    """Names that runs noted in a folder; None without a list of them."""
+    try:
+        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
-    if str(chosen).lower() != "true":
-        checkpoint = str(chosen)
-        if not (Path(checkpoint) / "trainer_state.json").is_file():
-            raise ValueError(
-                f"`resume_from_checkpoint` {checkpoint}: no checkpoint there (it has no trainer_state.json): name another "
-                "one, or true for the last one in `output_dir`"
-            )
-    else:
-        checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-        if checkpoint is None:
-            raise ValueError(f"`resume_from_checkpoint` true: {folder} contains no checkpoint to resume from")
-    if damage := _damage(Path(checkpoint)):
-        others = [path for path in Path(checkpoint).parent.glob("checkpoint-*") if path.name.split("-")[1].isdecimal()]
-        whole = [path for path in others if not _damage(path)]
-        newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-        remedy = f"use `resume_from_checkpoint` {newest}" if newest else "start again with `overwrite_output_dir`"
-        raise ValueError(f"`resume_from_checkpoint`: {checkpoint} is damaged ({damage}): {remedy}")
-    return checkpoint
+    return [name for name in names if isinstance(name, str)] if isinstance(names, list) else None
 
 
-def _damage(checkpoint: Path) -> str | None:
-    """What is missing or cut short in a checkpoint, or None."""
-    for part, patterns in PARTS.items():
-        if not any(list(checkpoint.glob(pattern)) for pattern in patterns):
-            return f"no {part}"
-    for path in sorted(checkpoint.iterdir()):
-        try:
-            if path.suffix == ".json":
-                json.loads(path.read_text(encoding="utf-8"))
-            elif path.suffix == ".safetensors":  # its header says how long the file is
-                with safe_open(path, "numpy"):
-                    pass
-            elif path.suffix in (".pt", ".pth", ".bin"):  # zip archives, whose table of contents comes last
-                zipfile.ZipFile(path).close()
-        except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
-            return f"{path.name} is not whole"
-    return None
-
-
-def run_settings(arguments: KmerTrainingArguments, *groups: Any) -> dict[str, Any]:
-    """Returns the flags that decide rows, network and loss; of a file or folder, its name without where it is.
-
-    Args:
-        arguments: The training flags.
-        groups: The dataclasses of flags about model and data.
-    """
-    settings = {field.name: getattr(group, field.name) for group in groups for field in fields(group)}
-    settings = {name: value for name, value in settings.items() if name not in FREE_FLAGS}
-    settings |= {name: getattr(arguments, name) for name in FIXED_FLAGS if hasattr(arguments, name)}
-    settings["metric_for_best_model"] = (settings["metric_for_best_model"] or "loss").removeprefix("eval_")
-    return settings | {name: Path(settings[name]).name for name in PATHS if settings.get(name)}
-
-
-def save_settings(checkpoint: Path, settings: Mapping[str, Any]) -> None:
-    """Writes the settings into a checkpoint."""
-    write_text(checkpoint / SETTINGS_FILE, json.dumps(settings, indent=2) + "\n")
-
-
-def check_settings(checkpoint: Path, settings: Mapping[str, Any]) -> bool:
-    """Checks that a run continues with the settings that it began with; returns False if these are unknown.
-
-    Raises:
-        ValueError: Flags have changed; the message has both values of each.
-    """
-    path = checkpoint / SETTINGS_FILE
-    if not path.is_file():
-        return False
-    saved = json.loads(path.read_text(encoding="utf-8"))
-    # Flags that only one of two versions of this project has cannot be compared.
-    changed = [name for name in settings if name in saved and saved[name] != settings[name]]
-    if changed:
-        was, now = (", ".join(_describe(name, values[name]) for name in changed) for values in (saved, settings))
-        raise ValueError(
-            f"`resume_from_checkpoint`: the run of {checkpoint} has {was}, but now there is {now}: give the same, or train a "
-            "new model in a new `output_dir`"
-        )
-    return True
-
-
-def _describe(name: str, value: Any) -> str:
-    return f"no `{name}`" if value is None else f"`{name}` {str(value).lower() if isinstance(value, bool) else value}"
-
-
-def check_rows(checkpoint: Path, config: PretrainedConfig) -> None:
-    """Checks that the training rows are those that a checkpoint's config.json describes, by number and checksum.
-
-    Raises:
-        ValueError: The data is another.
-    """
-    path = checkpoint / "config.json"
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    for name in ("data_checksum", "n_training_rows"):
-        was, now = saved.get(name), getattr(config, name, None)
-        if was is not None and now is not None and was != now:
-            raise ValueError(
-                f"{config.data_name} has other rows than {checkpoint} was trained on ({name} {now}, there {was}): give the "
-                "same `train_file` or `dataset_name`, or train a new model in a new `output_dir`"
-            )
+def _first(names: Collection[str]) -> str:
+    return f"{', '.join(list(names)[:3])}{', ...' if len(names) > 3 else ''}"

@@ -2,50 +2,101 @@
 
 import logging
 import math
+import os
+import shutil
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, set_seed
+from accelerate.utils import broadcast_object_list
+from transformers import set_seed
 
-from kmerbert.cli.launch import check_launch, set_up_logging
+from kmerbert.cli.launch import check_launch, end_with_launcher, set_up_logging
+from kmerbert.files import check_folder, free_space, in_bytes, space_to_write
 from kmerbert.models.kernels import fast_kernels
+from kmerbert.models.outputs import in_other_unit
 from kmerbert.training.callbacks import describe_run, precision_of
+from kmerbert.training.checkpoints import (
+    check_rows,
+    check_settings,
+    check_source,
+    checkpoints_in,
+    find_checkpoint,
+    run_settings,
+)
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.folder import check_rows, check_settings, claim_folder, find_checkpoint, run_settings
+from kmerbert.training.folder import FolderLock, RunFolder, claim_folder
+from kmerbert.training.trainer import RunTrainer, check_weights
 
 logger = logging.getLogger(__name__)
+# The final model is saved here first, and its files are then moved to their names.
+SCRATCH = ".saving"
+# Bytes of a checkpoint for each byte of weights: the weights, and what Adam and its kind remember of each.
+ADAM_CHECKPOINT = 3
+# With fewer validation rows, equal predictions may be chance: bf16 has 8 bits.
+ROWS_THAT_TELL = 10
 
 
-def start_run(arguments: KmerTrainingArguments, *groups: Any) -> str | None:
-    """Sets up logging and the seed, and checks the launch, the output folder and what is resumed.
+def start_run(arguments: KmerTrainingArguments, *groups: Any) -> RunFolder:
+    """Sets up logging and the seed, takes the output folder, and checks the launch and what is resumed.
 
     Args:
         arguments: The training flags.
         groups: The other dataclasses of flags, which must be those of the run that is resumed.
 
     Returns:
-        The checkpoint to resume from, or None.
+        The folder, for a `with` block that contains all of the run.
 
     Raises:
-        ValueError: The launched processes would each train alone; the folder contains something or cannot be written to;
-            the checkpoint does not exist, is damaged, or is of a run with other settings.
+        ValueError: The launched processes would each train alone; the folder is another run's, contains something or cannot
+            be written to; the checkpoint does not exist, is damaged, or is of a run with other settings.
     """
     is_main = arguments.process_index == 0
     set_up_logging(is_main)
     check_launch(arguments.world_size)
-    with arguments.main_process_first(local=False, desc="output folder"):
-        checkpoint = find_checkpoint(arguments.resume_from_checkpoint, Path(arguments.output_dir))
-        if checkpoint and not check_settings(Path(checkpoint), run_settings(arguments, *groups)):
-            logger.info("%s does not say with which settings it was trained: they are not compared", checkpoint)
-        if is_main:
-            claim_folder(Path(arguments.output_dir), arguments.overwrite_output_dir, checkpoint)
+    end_with_launcher()
+    folder = RunFolder(Path(arguments.output_dir), run_settings(arguments, *groups))
+    answer = [None, None, ()]
+    if is_main:
+        try:
+            _take(folder, arguments)
+            answer = [None, folder.checkpoint, folder.to_delete]
+        except (ValueError, OSError) as error:
+            answer[0] = str(error)
+    # One process decides for all: they would otherwise look at different moments.
+    if arguments.world_size > 1:
+        broadcast_object_list(answer)
+    problem, folder.checkpoint, folder.to_delete = answer
+    if problem:
+        raise ValueError(problem)
+    if folder.checkpoint and not Path(folder.checkpoint).is_dir():
+        raise ValueError(f"`resume_from_checkpoint`: {folder.checkpoint} is not on this machine: copy it there")
     if arguments.n_gpu > 1:
         logger.warning("there are %d GPUs, one is used: start with `accelerate launch` to use all", arguments.n_gpu)
         arguments._n_gpu = 1  # the Trainer would divide each batch among threads, which is slow
     set_seed(arguments.seed)
     logger.info("%s", describe_run(arguments))
-    return checkpoint
+    return folder
+
+
+def _take(folder: RunFolder, arguments: KmerTrainingArguments) -> None:
+    """Takes the folder for this run, and finds out from what it continues and what is to be deleted."""
+    path = folder.path
+    check_folder(path, f"`output_dir` {path}")
+    if not path.is_dir():
+        find_checkpoint(arguments.resume_from_checkpoint, path)  # before the folder is made for nothing
+    path.mkdir(parents=True, exist_ok=True)
+    lock = FolderLock(path)
+    try:
+        folder.checkpoint = find_checkpoint(arguments.resume_from_checkpoint, path, arguments.load_best_model_at_end)
+        schedule = getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)
+        if folder.checkpoint and not check_settings(Path(folder.checkpoint), folder.settings, schedule):
+            logger.info("%s does not say with which settings it was trained: they are not compared", folder.checkpoint)
+        folder.to_delete = claim_folder(path, arguments.overwrite_output_dir, folder.checkpoint)
+    except BaseException:
+        lock.release()
+        raise
+    folder.lock = lock
 
 
 def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized], metrics: Sequence[str]) -> None:
@@ -77,25 +128,88 @@ def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized]
             arguments.save_steps = arguments.eval_steps
 
 
-def train(trainer: Trainer, checkpoint: str | None) -> None:
-    """Trains, and saves the training metrics and the trainer's state.
+def train(trainer: RunTrainer) -> dict[str, float]:
+    """Trains, and looks at the result.
+
+    Returns:
+        The training metrics, with their prefix.
 
     Raises:
-        ValueError: The training rows are not those of the checkpoint.
+        ValueError: The rows are not those of the checkpoint, the disk has too little room, or the result is no model.
     """
-    if checkpoint:
-        check_rows(Path(checkpoint), trainer.model.config)
-    arguments = trainer.args
+    folder, arguments = trainer.folder, trainer.args
+    if folder.checkpoint:
+        check_source(Path(folder.checkpoint), trainer.model.config)
+        check_rows(Path(folder.checkpoint), trainer.rows)
+    if trainer.is_world_process_zero():
+        _check_space(trainer)
+        folder.clear()
+        shutil.rmtree(folder.path / SCRATCH, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    folder.is_training = True
     with fast_kernels([trainer.model], precision_of(arguments) == "bf16", arguments.device):
-        result = trainer.train(resume_from_checkpoint=checkpoint)
-    report(trainer, "train", result.metrics)
-    trainer.save_state()
+        result = trainer.train(resume_from_checkpoint=folder.checkpoint)
+    check_result(trainer)
+    return result.metrics
 
 
-def report(trainer: Trainer, split: str, metrics: dict[str, float]) -> None:
+def _check_space(trainer: RunTrainer) -> None:
+    """Raises ValueError if the disk has no room for the checkpoints that exist at one time, and the final model."""
+    arguments = trainer.args
+    weights = sum(weight.numel() * weight.element_size() for weight in trainer.model.parameters())
+    n_saves = {"no": 0, "epoch": math.ceil(arguments.num_train_epochs)}.get(arguments.save_strategy, 1)
+    if n_saves and arguments.max_steps > 0:
+        n_saves = 1
+    # The oldest is deleted after the newest is complete.
+    n_kept = min(n_saves, arguments.save_total_limit + 1 if arguments.save_total_limit else n_saves)
+    n_new = max(n_kept - len(checkpoints_in(trainer.folder.path)), min(n_saves, 1))
+    size = weights * (ADAM_CHECKPOINT if "adam" in str(getattr(arguments.optim, "value", arguments.optim)) else 1)
+    needed, free = n_new * size + weights, free_space(trainer.folder.path)
+    if needed > free:
+        raise ValueError(
+            f"`output_dir` {trainer.folder.path}: {in_bytes(free)} are free, but the run needs {in_bytes(needed)}, "
+            f"{n_new} checkpoint(s) of {in_bytes(size)} and the model of {in_bytes(weights)}: make room, write to another "
+            "disk, or keep fewer with `save_total_limit`"
+        )
+
+
+def check_result(trainer: RunTrainer) -> None:
+    """Checks that what was trained is a model that can answer, before it is saved.
+
+    Raises:
+        ValueError: Weights are no numbers or all zero; no evaluation gave a number to choose the best checkpoint by; or the
+            model predicts the same for every sequence.
+    """
+    check_weights(trainer.model, "after training, ")
+    state, arguments = trainer.state, trainer.args
+    metric = f"eval_{(arguments.metric_for_best_model or 'loss').removeprefix('eval_')}"
+    evaluations = [entry for entry in state.log_history if metric in entry]
+    if arguments.load_best_model_at_end and evaluations and state.best_model_checkpoint is None:
+        values = ", ".join(f"{entry[metric]:g}" for entry in evaluations[-3:])
+        raise ValueError(
+            f"none of {len(evaluations)} evaluations gave a better {metric} than the one before training (the last: {values}), "
+            "so that no checkpoint is the best: lower `learning_rate`, or choose another `metric_for_best_model`"
+        )
+    step = state.best_global_step if arguments.load_best_model_at_end else state.global_step
+    if len(trainer.eval_dataset or ()) < ROWS_THAT_TELL:
+        return
+    for entry in [entry for entry in evaluations if entry["step"] == step][-1:]:
+        for name in [name for name in entry if name.startswith("eval_pearsonr")]:
+            rho, r2 = (entry.get(name.replace("pearsonr", other), 1.0) for other in ("spearmanr", "r2"))
+            if entry[name] == 0.0 == rho and r2 != 0.0:  # r2 is 0 for measured values that do not differ themselves
+                raise ValueError(
+                    f"the model predicts the same value for every validation row ({name} 0 at step {step}), although their "
+                    "measured values differ: lower `learning_rate` or `weight_decay`, train longer, or look at the labels"
+                )
+
+
+def report(trainer: RunTrainer, split: str, metrics: dict[str, float]) -> None:
     """Prints and saves metrics that are already prefixed with the split's name."""
     trainer.log_metrics(split, metrics)
-    trainer.save_metrics(split, metrics)
+    if trainer.is_world_process_zero():
+        trainer.folder.note(f"{split}_results.json", "all_results.json")
+    with space_to_write(trainer.folder.path / f"{split}_results.json"):
+        trainer.save_metrics(split, metrics)
 
 
 def flatten(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -103,7 +217,38 @@ def flatten(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {name: value for values in metrics.values() for name, value in values.items()}
 
 
-def save_run(trainer: Trainer) -> None:
-    """Saves the final model with its tokenizer into the output folder."""
-    # A call that is not internal would push at once: without our card, and with the pickled arguments.
-    trainer.save_model(_internal_call=True)
+def save_run(trainer: RunTrainer, factor: Sequence[float] = (), shift: Sequence[float] = ()) -> None:
+    """Saves the final model with its tokenizer into the output folder, before anything else can fail, and the run's log.
+
+    Args:
+        trainer: After training.
+        factor, shift: One number for each output: what is saved answers output * factor + shift. The model itself stays as
+            it is. Empty if nothing is to change.
+
+    Raises:
+        ValueError: The disk is full.
+    """
+    folder, scratch = trainer.folder, trainer.folder.path / SCRATCH
+    with in_other_unit(trainer.model, factor, shift), space_to_write(folder.path / "model.safetensors"):
+        # A call that is not internal would push at once: without our card, and with the pickled arguments.
+        trainer.save_model(str(scratch), _internal_call=True)
+    if trainer.args.should_save:
+        names = sorted(path.name for path in scratch.iterdir())
+        folder.note(*names, "trainer_state.json", "README.md")
+        for name in names:
+            os.replace(scratch / name, folder.path / name)
+        scratch.rmdir()
+    folder.is_saved = True
+    with space_to_write(folder.path / "trainer_state.json"):
+        trainer.save_state()
+
+
+def run_facts(trainer: RunTrainer) -> dict[str, Any]:
+    """Returns lines for the card's table: how far a run went, and what changed on its way."""
+    state, arguments = trainer.state, trainer.args
+    facts = {}
+    if arguments.max_steps <= 0 and state.epoch is not None and state.epoch < arguments.num_train_epochs - 1e-6:
+        facts["epochs"] = f"{state.epoch:.4g} of at most {arguments.num_train_epochs:g}"
+    if trainer.changes:
+        facts["changed on the way"] = "; ".join(trainer.changes)
+    return facts

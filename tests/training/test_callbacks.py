@@ -30,7 +30,7 @@ def arguments(**settings: Any) -> SimpleNamespace:
 
 def test_callbacks_of_a_run(tmp_path: Path) -> None:
     plain = make_callbacks(KmerTrainingArguments(output_dir=str(tmp_path)))
-    names = ["EpochClock", "TimeToGo", "KeepSettings"]
+    names = ["EpochClock", "TimeToGo"]
     assert [type(callback).__name__ for callback in plain] == names
     stopping = make_callbacks(KmerTrainingArguments(output_dir=str(tmp_path), early_stopping_patience=4))
     assert [type(callback).__name__ for callback in stopping] == [*names, "EarlyStopping"]

@@ -1,23 +1,26 @@
-"""The output folder: what may be in it, what is deleted, and which checkpoint a run continues from."""
+"""The output folder: one run at a time has it, what may be in it, and what is deleted."""
 
+import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
+from kmerbert.training import folder as folder_module
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.folder import claim_folder, find_checkpoint
+from kmerbert.training.folder import LOCK_FILE, FolderLock, RunFolder, claim_folder
 from kmerbert.training.run import start_run
 from tests.support.messages import check_message, fails
 
-PARTS = ("model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json")
 
-
-def start(folder: Path, **settings: Any) -> str | None:
-    """Starts a run; returns the checkpoint that it continues from."""
-    return start_run(KmerTrainingArguments(output_dir=str(folder), **settings))
+def start(folder: Path, **settings: Any) -> RunFolder:
+    """Takes a folder for a run, as a script does, and gives it back."""
+    with start_run(KmerTrainingArguments(output_dir=str(folder), **settings)) as run:
+        return run
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -27,25 +30,15 @@ def fill(folder: Path, *names: str) -> None:
         (folder / name).write_text(name)
 
 
-def write_checkpoint(folder: Path) -> Path:
-    """Writes the least that a checkpoint contains."""
-    folder.mkdir(parents=True)
-    save_file({"weight": torch.zeros(9)}, folder / "model.safetensors")
-    for name in ("optimizer.pt", "scheduler.pt"):
-        torch.save({"state": torch.zeros(9)}, folder / name)
-    (folder / "trainer_state.json").write_text('{"global_step": 1}')
-    return folder
-
-
 # --- what may be in the folder
 
 
 def test_new_and_empty_folders_are_used(tmp_path: Path) -> None:
-    assert start(tmp_path / "a" / "b") is None
+    assert start(tmp_path / "a" / "b").checkpoint is None
     assert (tmp_path / "a" / "b").is_dir()
     (tmp_path / ".nfs0001").touch()
     (tmp_path / "a" / "b" / ".hidden").touch()
-    assert start(tmp_path / "a" / "b") is None
+    assert start(tmp_path / "a" / "b").checkpoint is None
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [".hidden"]
 
 
@@ -65,22 +58,52 @@ def test_a_folder_that_cannot_be_written(folder: str, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_overwriting_deletes_the_files_of_a_run_and_no_others(tmp_path: Path) -> None:
-    ours = [
-        *("checkpoint-7/model.safetensors", "runs/events", "config.json", "README.md", "train_results.json"),
-        *(
-            "trainer_state.json",
-            "training_args.bin",
-            "test_predictions.tsv",
-            "vocab.txt",
-            "model-00001-of-2.safetensors",
-        ),
-    ]
-    theirs = ["notes.txt", "my_model.safetensors", "figures/README.md", "data.tsv", "checkpoints/config.json"]
-    fill(tmp_path, *ours, *theirs)
-    start(tmp_path, overwrite_output_dir=True)
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()) == sorted(theirs)
-    assert not (tmp_path / "checkpoint-7").exists()
+def left_in(folder: Path) -> list[str]:
+    """Files below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+OURS = ["README.md", "checkpoint-7/model.safetensors", "checkpoint-7/optimizer.pt", "config.json", "train_results.json"]
+OURS += ["test_predictions.tsv"]
+THEIRS = [
+    *(
+        "checkpoint-7/notes.txt",
+        "checkpoint-7-best/model.safetensors",
+        "checkpoint-notes/lab.txt",
+        "checkpoint-9/lab.txt",
+    ),
+    *(
+        "checkpoints/config.json",
+        "figures/README.md",
+        "my_predictions.tsv",
+        "paper_results.json",
+        "runs/other/config.json",
+    ),
+]
+
+
+@pytest.mark.parametrize("is_old", [True, False])
+def test_overwriting_deletes_what_a_run_wrote_and_nothing_else(
+    is_old: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of a version without a list of its files is known by exact names."""
+    fill(tmp_path, *OURS, *THEIRS, *(["trainer_state.json"] if is_old else ["validation_predictions.tsv"]))
+    outside = tmp_path.parent / f"{tmp_path.name}_outside"
+    fill(outside, "model.safetensors", "checkpoint/model.safetensors")
+    (tmp_path / "model.safetensors").symlink_to(outside / "model.safetensors")
+    (tmp_path / "checkpoint-8").symlink_to(outside / "checkpoint")
+    if not is_old:
+        RunFolder(tmp_path).note(*(name.partition("/")[0] for name in OURS), "model.safetensors", "checkpoint-8")
+    run = start(tmp_path, overwrite_output_dir=True)
+    assert set(OURS) < set(left_in(tmp_path))  # nothing is deleted before the data are read
+    (said,) = (line for line in capsys.readouterr().err.splitlines() if "deleted" in line)
+    check_message(said, "--overwrite_output_dir", "README.md, checkpoint-7, config.json")
+    assert "lab" not in said
+    run.clear()
+    others = [] if is_old else ["validation_predictions.tsv"]  # of the user: the run has not noted it
+    assert set(left_in(tmp_path)) == {*THEIRS, *others, "model.safetensors"}
+    assert left_in(outside) == ["checkpoint/model.safetensors", "model.safetensors"]
+    assert (tmp_path / "checkpoint-8").is_symlink()
 
 
 def test_overwriting_spares_a_folder_without_a_run(tmp_path: Path) -> None:
@@ -94,75 +117,97 @@ def test_overwriting_spares_a_folder_without_a_run(tmp_path: Path) -> None:
 def test_a_folder_is_claimed_for_the_run_that_continues_in_it(tmp_path: Path) -> None:
     fill(tmp_path, "out/config.json", "out/checkpoint-3/config.json")
     for overwrite in (False, True):
-        claim_folder(tmp_path / "out", overwrite, checkpoint=str(tmp_path / "out" / "checkpoint-3"))
-        assert (tmp_path / "out" / "config.json").exists()
+        assert claim_folder(tmp_path / "out", overwrite, checkpoint=str(tmp_path / "out" / "checkpoint-3")) == ()
     with fails(tmp_path / "out", "config.json"):
         claim_folder(tmp_path / "out", overwrite=False, checkpoint=str(tmp_path / "checkpoint-3"))
 
 
-# --- which checkpoint
+def test_old_checkpoints_are_deleted_by_their_exact_names(tmp_path: Path) -> None:
+    theirs = ["checkpoint-1-best/model.safetensors", "checkpoint-notes/model.safetensors", "checkpoint-2/notes.txt"]
+    fill(tmp_path, *(f"checkpoint-{step}/model.safetensors" for step in (1, 2, 3, 10)), *theirs)
+    run = RunFolder(tmp_path)
+    run.remove_old_checkpoints(None, None)
+    assert len(left_in(tmp_path)) == 7
+    run.remove_old_checkpoints(2, str(tmp_path / "checkpoint-1"))
+    assert left_in(tmp_path) == sorted(["checkpoint-1/model.safetensors", "checkpoint-10/model.safetensors", *theirs])
 
 
-@pytest.mark.parametrize("chosen", [None, "false", "False", False])
-def test_no_checkpoint_is_looked_for(chosen: Any, tmp_path: Path) -> None:
-    write_checkpoint(tmp_path / "checkpoint-1")
-    assert find_checkpoint(chosen, tmp_path) is None
+# --- one run at a time
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from kmerbert.training.folder import FolderLock
+lock = FolderLock(Path(sys.argv[1]))
+print("taken", flush=True)
+time.sleep(60)
+"""
 
 
-def test_the_checkpoint_to_continue_from(tmp_path: Path) -> None:
-    fill(tmp_path, "out/config.json")
-    older, newest = (str(write_checkpoint(tmp_path / "out" / f"checkpoint-{step}")) for step in (9, 10))
-    for chosen, expected in (("true", newest), ("True", newest), (older, older)):
-        assert start(tmp_path / "out", resume_from_checkpoint=chosen) == expected
-    for overwrite in (False, True):  # to continue is stronger than to start again
-        assert start(tmp_path / "out", resume_from_checkpoint="true", overwrite_output_dir=overwrite) == newest
-    assert (tmp_path / "out" / "config.json").exists()
-    assert start(tmp_path / "elsewhere", resume_from_checkpoint=older) == older
-    with fails(tmp_path / "out", "not empty"):
-        start(tmp_path / "out", resume_from_checkpoint="false")
+@pytest.fixture
+def holder(tmp_path: Path) -> Any:
+    """Another process that has the folder."""
+    root = Path(folder_module.__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout.readline() == "taken\n"
+    yield process
+    process.kill()
+    process.wait()
 
 
-def test_checkpoints_that_are_not_there(tmp_path: Path) -> None:
-    fill(tmp_path, "out/notes.txt", "out/checkpoint-1/config.json")
-    checkpoint = tmp_path / "out" / "checkpoint-1"
-    with fails(f"`resume_from_checkpoint` {checkpoint}", "trainer_state.json"):
-        start(tmp_path / "out", resume_from_checkpoint=str(checkpoint))
-    for folder in ("empty", "missing"):
-        with fails("`resume_from_checkpoint` true", tmp_path / folder):
-            start(tmp_path / folder, resume_from_checkpoint="true")
-        assert not (tmp_path / folder).exists()
-
-
-@pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("chosen", ["true", "path"])
-def test_damaged_checkpoints(name: str, chosen: str, tmp_path: Path) -> None:
-    for step in (2, 10, 30):
-        write_checkpoint(tmp_path / f"checkpoint-{step}")
-    last = tmp_path / "checkpoint-30"
-    settings = {"resume_from_checkpoint": "true" if chosen == "true" else str(last)}
-    whole = (last / name).read_bytes()
-    for share in (0, 0.5, 0.99):
-        (last / name).write_bytes(whole[: int(share * len(whole))])
-        with fails(last, name, f"`resume_from_checkpoint` {tmp_path / 'checkpoint-10'}"):
+def test_a_folder_that_a_run_has_is_refused_until_it_is_killed(holder: Any, tmp_path: Path) -> None:
+    for settings in ({}, {"overwrite_output_dir": True}, {"resume_from_checkpoint": "true"}):
+        with fails(f"`output_dir` {tmp_path}", f"process {holder.pid}"):
             start(tmp_path, **settings)
-    (tmp_path / "checkpoint-10" / name).unlink()
-    with fails(last, name, f"`resume_from_checkpoint` {tmp_path / 'checkpoint-2'}"):
-        start(tmp_path, **settings)
-    (tmp_path / "checkpoint-2" / name).write_bytes(b"")
-    with fails(last, name, "`overwrite_output_dir`"):
-        start(tmp_path, **settings)
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / LOCK_FILE).exists()
+    start(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", PARTS)
-def test_checkpoints_that_lack_a_file(name: str, tmp_path: Path) -> None:
-    (write_checkpoint(tmp_path / "checkpoint-30") / name).unlink()
-    part = "weights" if name == "model.safetensors" else name  # of any format
-    with fails(tmp_path / "checkpoint-30", f"no {part}", "`overwrite_output_dir`"):
-        start(tmp_path, resume_from_checkpoint="true")
+@pytest.mark.parametrize("host", ["here", "elsewhere"])
+def test_a_lock_that_was_left(host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its process is gone, or its number is another's by now; of another machine nothing can be known."""
+    lock = tmp_path / LOCK_FILE
+    for process in (2**22 + 1, os.getppid()):
+        monkeypatch.setattr(folder_module.socket, "gethostname", lambda: "here")
+        lock.write_text(json.dumps({"host": host, "process": process, "process_start": 1, "since": "yesterday"}))
+        if host == "here":
+            FolderLock(tmp_path).release()
+            assert not lock.exists()
+        else:
+            with fails(tmp_path, f"process {process} on elsewhere", f"delete {lock}"):
+                start(tmp_path)
+            assert lock.exists()
 
 
-def test_a_run_of_unknown_settings_continues_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
-    assert start(tmp_path, resume_from_checkpoint="true") == str(checkpoint)
-    (line,) = (line for line in capsys.readouterr().err.splitlines() if "checkpoint-1" in line)
-    check_message(line, "settings", "not compared")
+def test_without_locks_of_the_system_the_process_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder_module, "fcntl", None)
+    parent = {"process": os.getppid(), "process_start": folder_module.process_start(os.getppid())}
+    lock = tmp_path / LOCK_FILE
+    lock.write_text(json.dumps({"host": folder_module.socket.gethostname(), **parent, "since": "today"}))
+    with fails(tmp_path, f"process {os.getppid()}"):
+        start(tmp_path)
+    lock.write_text(lock.read_text().replace('"process_start": ', '"process_start": 1'))
+    start(tmp_path)
+
+
+def test_a_failure_gives_the_folder_back_and_says_what_is_safe(tmp_path: Path) -> None:
+    arguments = KmerTrainingArguments(output_dir=str(tmp_path))
+    with fails("line 3: bad"), start_run(arguments):
+        raise ValueError("line 3: bad")
+    with fails("no space", "nothing was saved"), start_run(arguments) as run:
+        run.is_training = True
+        raise OSError("no space")
+    with fails("out of memory", "`per_device_train_batch_size`"), start_run(arguments):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+    with fails("no table", f"the model is saved in {tmp_path}"), start_run(arguments) as run:
+        run.is_training = run.is_saved = True
+        raise ValueError("no table")
+    with fails("nothing was saved", error=KeyboardInterrupt), start_run(arguments):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
