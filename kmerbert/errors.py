@@ -8,7 +8,8 @@ from safetensors import SafetensorError
 
 # A damaged file, a disk or the network. huggingface_hub's HTTP backend has changed; the base of its own error is the
 # backend's base class.
-FILE_ERRORS = (pa.ArrowException, OSError, HfHubHTTPError.__bases__[0])
+NETWORK_ERRORS = HfHubHTTPError.__bases__[0]
+FILE_ERRORS = (pa.ArrowException, OSError, NETWORK_ERRORS)
 # A wrong checkpoint or setting.
 LOADING_ERRORS = (
     *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError),

@@ -85,11 +85,13 @@ def why_full(error: BaseException) -> str | None:
     """Returns why nothing more can be written, if an error says that a disk, a quota or a limit is used up; otherwise None.
 
     >>> why_full(OSError(errno.ENOSPC, "x")), why_full(RuntimeError("I/O error: File too large (os error 27)"))
-    ('No space left on device', 'File too large')
+    ('No space left on device', 'File too large, by a limit such as that of `ulimit -f`')
     """
     code = error.errno if isinstance(error, OSError) else None
     if code is None and (said := FULL_IN_WORDS.search(str(error))):
         code = int(said[1])
+    if code == errno.EFBIG:
+        return f"{os.strerror(code)}, by a limit such as that of `ulimit -f`"
     if code in FULL:
         return os.strerror(code)
     return "it was cut short" if CUT_SHORT.search(str(error)) else None

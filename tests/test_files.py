@@ -1,15 +1,26 @@
 """Files are written whole or not at all; checksums are right at any time, remembered where nothing can have changed."""
 
 import doctest
+import errno
 import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import SafetensorError
 
 from kmerbert import files
-from kmerbert.files import check_folder, file_checksum, split_endings, whole_file, write_text
+from kmerbert.files import (
+    check_folder,
+    file_checksum,
+    is_writer_gone,
+    scratch_folder,
+    split_endings,
+    whole_file,
+    write_text,
+    writer_tag,
+)
 from tests.support.messages import fails
 
 # --- writing
@@ -252,3 +263,75 @@ def test_examples_in_docstrings() -> None:
     result = doctest.testmod(files)
     assert result.attempted
     assert not result.failed
+
+
+# --- what killed processes leave, and full disks
+
+
+def gone() -> str:
+    """The tag of a process of this machine that has ended."""
+    process = os.fork()
+    if not process:
+        os._exit(0)
+    os.waitpid(process, 0)
+    return f"{writer_tag().partition('-')[0]}-{process}-1"
+
+
+def test_the_writer_of_an_unfinished_file_is_known() -> None:
+    own = writer_tag()
+    host, pid, start = own.split("-")
+    assert int(pid) == os.getpid()
+    assert not is_writer_gone(own)
+    assert is_writer_gone(f"{host}-{pid}-{int(start) + 1}")  # its number is another process's by now
+    assert is_writer_gone(gone())
+    for unknown in (f"{'0' * 8}-{2**22 + 1}-1", "writing", "", f"{host}-x-1", f"{host}-{pid}"):
+        assert not is_writer_gone(unknown)
+
+
+def test_what_killed_processes_left_is_deleted(tmp_path: Path) -> None:
+    left, running, other = gone(), writer_tag(), f"{'0' * 8}-{2**22 + 1}-1"
+    for tag in (left, running, other):
+        (tmp_path / f".a.tsv.{tag}.12345678.partial").write_text("half")
+        (tmp_path / f"writing-{tag}-12345678").mkdir()
+        (tmp_path / f"writing-{tag}-12345678" / "ids").write_text("half")
+    (tmp_path / "writing-notes").mkdir()
+    (tmp_path / f".b.tsv.{left}.12345678.partial").write_text("of another file")
+    write_text(tmp_path / "a.tsv", "whole")
+    with scratch_folder(tmp_path) as scratch:
+        (scratch / "ids").write_text("half")
+        assert scratch.name.startswith(f"writing-{running}")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *("a.tsv", "writing-notes", f".b.tsv.{left}.12345678.partial"),
+        *(f".a.tsv.{tag}.12345678.partial" for tag in (running, other)),
+        *(f"writing-{tag}-12345678" for tag in (running, other)),
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "x"), "No space left"),
+        (OSError(errno.EDQUOT, "x"), "quota"),
+        (SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"), "No space left"),
+        (OSError("[Errno 28] Error writing bytes to file"), "No space left"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file"),
+            "cut short",
+        ),
+        (OSError("8192 requested and 1016 written"), "cut short"),
+        (OSError(errno.ENOENT, "x"), None),
+        (ValueError("line 28"), None),
+        (RuntimeError("CUDA error 28"), None),
+    ],
+)
+def test_a_full_disk_is_one_message(error: Exception, reason: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    if reason is None:
+        with pytest.raises(type(error)) as caught, whole_file(path):
+            raise error
+        assert caught.value is error
+    else:
+        with fails(path, reason, "free"), whole_file(path) as partial:
+            partial.write_text("half")
+            raise error
+    assert list(tmp_path.iterdir()) == []

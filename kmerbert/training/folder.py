@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from kmerbert.errors import is_out_of_memory, one_line
+from kmerbert.errors import FILE_ERRORS, NETWORK_ERRORS, is_out_of_memory, one_line
 from kmerbert.files import is_running, process_start, write_text
 from kmerbert.training.checkpoints import CHECKPOINT_FILE, checkpoints_in, is_checkpoint_name, remove_checkpoint
 
@@ -168,8 +168,10 @@ class RunFolder:
                 "`per_device_eval_batch_size`, and raise `gradient_accumulation_steps` by as much; "
                 f"{self.what_is_safe()}"
             ) from error
-        if self.is_training and isinstance(error, (ValueError, OSError, ImportError)):
+        if self.is_training and isinstance(error, (*FILE_ERRORS, ValueError, ImportError)):
             raise ValueError(f"{one_line(error, 2000)}; {self.what_is_safe()}") from error
+        if isinstance(error, NETWORK_ERRORS):  # such as before a push, for which the repository is made first
+            raise ValueError(one_line(error)) from error
         if self.is_saved and isinstance(error, Exception):
             logger.error("%s", self.what_is_safe())
 
@@ -233,7 +235,8 @@ def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> tuple
     """
     if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
         return ()
-    present = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    # A list of files alone is of a run that failed before it wrote any.
+    present = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name != MANIFEST)
     if not overwrite:
         if present:
             raise ValueError(

@@ -1,5 +1,6 @@
 """A training run from start to finish: launch and folder checks, resume, training, metrics files, the saved model."""
 
+import json
 import logging
 import math
 import os
@@ -12,7 +13,8 @@ from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
 from kmerbert.cli.launch import check_launch, end_with_launcher, set_up_logging
-from kmerbert.files import check_folder, free_space, in_bytes, space_to_write
+from kmerbert.errors import one_line
+from kmerbert.files import check_folder, free_space, in_bytes, space_to_write, write_text
 from kmerbert.models.kernels import fast_kernels
 from kmerbert.models.outputs import in_other_unit
 from kmerbert.training.callbacks import describe_run, precision_of
@@ -91,7 +93,8 @@ def _take(folder: RunFolder, arguments: KmerTrainingArguments) -> None:
         folder.checkpoint = find_checkpoint(arguments.resume_from_checkpoint, path, arguments.load_best_model_at_end)
         schedule = getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)
         if folder.checkpoint and not check_settings(Path(folder.checkpoint), folder.settings, schedule):
-            logger.info("%s does not say with which settings it was trained: they are not compared", folder.checkpoint)
+            message = "%s is of an earlier version, without its settings and checksums: they are not compared"
+            logger.info(message, folder.checkpoint)
         folder.to_delete = claim_folder(path, arguments.overwrite_output_dir, folder.checkpoint)
     except BaseException:
         lock.release()
@@ -147,9 +150,20 @@ def train(trainer: RunTrainer) -> dict[str, float]:
         shutil.rmtree(folder.path / SCRATCH, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     folder.is_training = True
-    with fast_kernels([trainer.model], precision_of(arguments) == "bf16", arguments.device):
-        result = trainer.train(resume_from_checkpoint=folder.checkpoint)
+    try:
+        with fast_kernels([trainer.model], precision_of(arguments) == "bf16", arguments.device):
+            result = trainer.train(resume_from_checkpoint=folder.checkpoint)
+    except Exception as error:
+        tracker = type(error).__module__.partition(".")[0]
+        if tracker not in arguments.report_to:
+            raise
+        raise ValueError(f"`report_to` {tracker}: {one_line(error)}: set it up, or leave the flag out") from error
     check_result(trainer)
+    if not math.isfinite(result.metrics["train_loss"]) and precision_of(arguments) != "fp16":  # which leaves steps out
+        raise ValueError(
+            f"the loss of the run is {result.metrics['train_loss']}: lower `learning_rate`, or warm up longer with "
+            "`warmup_steps`"
+        )
     return result.metrics
 
 
@@ -204,12 +218,15 @@ def check_result(trainer: RunTrainer) -> None:
 
 
 def report(trainer: RunTrainer, split: str, metrics: dict[str, float]) -> None:
-    """Prints and saves metrics that are already prefixed with the split's name."""
+    """Prints and saves metrics that are already prefixed with the split's name, as `Trainer` does, but in whole files."""
     trainer.log_metrics(split, metrics)
     if trainer.is_world_process_zero():
-        trainer.folder.note(f"{split}_results.json", "all_results.json")
-    with space_to_write(trainer.folder.path / f"{split}_results.json"):
-        trainer.save_metrics(split, metrics)
+        files = (f"{split}_results.json", "all_results.json")
+        trainer.folder.note(*files)
+        together = trainer.folder.path / files[1]
+        before = json.loads(together.read_text(encoding="utf-8")) if together.exists() else {}
+        for name, values in zip(files, (metrics, before | metrics), strict=True):
+            write_text(trainer.folder.path / name, json.dumps(values, indent=4, sort_keys=True))
 
 
 def flatten(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -229,18 +246,21 @@ def save_run(trainer: RunTrainer, factor: Sequence[float] = (), shift: Sequence[
         ValueError: The disk is full.
     """
     folder, scratch = trainer.folder, trainer.folder.path / SCRATCH
-    with in_other_unit(trainer.model, factor, shift), space_to_write(folder.path / "model.safetensors"):
-        # A call that is not internal would push at once: without our card, and with the pickled arguments.
-        trainer.save_model(str(scratch), _internal_call=True)
-    if trainer.args.should_save:
-        names = sorted(path.name for path in scratch.iterdir())
-        folder.note(*names, "trainer_state.json", "README.md")
-        for name in names:
-            os.replace(scratch / name, folder.path / name)
-        scratch.rmdir()
+    try:
+        with in_other_unit(trainer.model, factor, shift), space_to_write(folder.path / "model.safetensors"):
+            # A call that is not internal would push at once: without our card, and with the pickled arguments.
+            trainer.save_model(str(scratch), _internal_call=True)
+            if trainer.args.should_save:
+                trainer.state.save_to_json(str(scratch / "trainer_state.json"))
+        if trainer.args.should_save:
+            names = sorted(path.name for path in scratch.iterdir())
+            folder.note(*names, "README.md")
+            for name in names:
+                os.replace(scratch / name, folder.path / name)
+    finally:
+        if trainer.args.should_save:
+            shutil.rmtree(scratch, ignore_errors=True)
     folder.is_saved = True
-    with space_to_write(folder.path / "trainer_state.json"):
-        trainer.save_state()
 
 
 def run_facts(trainer: RunTrainer) -> dict[str, Any]:

@@ -7,8 +7,11 @@ import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -22,7 +25,8 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors.torch import load_file
 
-from kmerbert.cli.launch import FlagFormatter, check_launch, set_up_logging, start
+from kmerbert.cli import launch
+from kmerbert.cli.launch import FlagFormatter, check_launch, end_with_launcher, set_up_logging, start
 from kmerbert.training.flags import KmerTrainingArguments
 from kmerbert.training.run import start_run
 from tests.support.messages import check_message, fails
@@ -195,6 +199,35 @@ def test_a_mistake_is_printed_once_whoever_finds_it(who_fails: str, tmp_path: Pa
     assert ends <= {"exitcode  : 2", "exitcode  : -15"}, launch.stderr[-3000:]  # -15: ended by the launcher; no -6
     assert "exitcode  : 2" in ends
     assert "RuntimeError" not in launch.stderr  # of the one that waited
+
+
+def test_a_process_ends_with_its_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "WATCH_SECONDS", 0.01)
+    reading, writing = os.pipe()
+    if not (launcher := os.fork()):
+        if not os.fork():  # the launched process; the pipe closes when it ends
+            os.write(writing, b"up")
+            launch._watch(os.getppid())
+        os.close(writing)
+        time.sleep(60)
+        os._exit(0)
+    os.close(writing)
+    assert os.read(reading, 2) == b"up"
+    os.kill(launcher, signal.SIGKILL)
+    os.waitpid(launcher, 0)
+    assert os.read(reading, 1) == b""
+    os.close(reading)
+
+
+def test_only_launched_processes_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a launcher, whoever started the program may end before it."""
+    end_with_launcher()
+    assert launch.WATCH not in {thread.name for thread in threading.enumerate()}
+    started = []
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setattr(launch, "_watch", started.append)
+    end_with_launcher()
+    assert started == [os.getppid()]
 
 
 CONFIGS = {  # processes, machines, kind, precision

@@ -7,6 +7,7 @@ import pytest
 
 from kmerbert.cli import run as run_module
 from kmerbert.cli.run import run, with_dashes
+from tests.support.messages import check_message
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,40 @@ def test_a_bug_has_its_traceback_and_an_interruption_advice() -> None:
         run(lambda: fail(KeyboardInterrupt()))
     with pytest.raises(SystemExit, match="interrupted; nothing was written"):
         run(lambda: fail(KeyboardInterrupt()), "nothing was written")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError("x"), type("OutOfMemoryError", (RuntimeError,), {})("x"), RuntimeError("x: can't allocate memory")],
+)
+def test_too_little_memory_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(lambda: fail(error))
+    check_message(capsys.readouterr().err.strip(), "error: out of memory")
+
+
+def test_a_killed_process_of_a_launch_is_one_line_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:1")
+    with pytest.raises(RuntimeError):
+        run(lambda: fail(lost))
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in (1, 2):
+        (tmp_path / str(rank)).mkdir()
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(tmp_path / str(rank) / "error.json"))
+        with pytest.raises(SystemExit):
+            run(lambda: fail(lost))
+        printed = capsys.readouterr().err
+        if rank == 1:
+            check_message(printed.strip(), "another process", "closed by peer", "--resume_from_checkpoint true")
+        else:
+            assert printed == ""
+
+
+def test_an_interruption_says_what_the_work_says() -> None:
+    with pytest.raises(SystemExit, match="interrupted; continue with --resume_from_checkpoint true"):
+        run(lambda: fail(KeyboardInterrupt("continue with `resume_from_checkpoint` true")), "nothing was written")
 
 
 def test_examples_in_docstrings() -> None:

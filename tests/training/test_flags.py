@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from kmerbert.training import flags as flags_module
 from kmerbert.training.flags import KmerTrainingArguments
 from tests.support.messages import fails
 
@@ -36,6 +37,8 @@ from tests.support.messages import fails
         ({"gradient_accumulation_steps": 0}, ("--gradient_accumulation_steps", "1 or more")),
         ({"eval_accumulation_steps": 0}, ("--eval_accumulation_steps 0", "1 or more")),
         ({"metric_for_best_model": ""}, ("--metric_for_best_model",)),
+        ({"ignore_data_skip": True}, ("--ignore_data_skip true",)),
+        ({"report_to": "pigeon"}, ("--report_to pigeon", "tensorboard", "wandb")),
         ({"prediction_loss_only": True}, ("--prediction_loss_only true",)),
         ({"label_names": ["labels"]}, ("--label_names", "--label_column")),
     ],
@@ -43,6 +46,15 @@ from tests.support.messages import fails
 def test_flags_that_cannot_be(settings: dict[str, Any], parts: tuple[str, ...], tmp_path: Path) -> None:
     with fails(*parts):
         KmerTrainingArguments(**{"output_dir": str(tmp_path)} | settings)
+
+
+def test_a_program_to_log_to_must_be_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise RuntimeError("wandb: `pip install wandb`")
+
+    monkeypatch.setitem(flags_module.INTEGRATION_TO_CALLBACK, "wandb", fail)
+    with fails("--report_to wandb", "not installed", "pip install wandb"):
+        KmerTrainingArguments(output_dir=str(tmp_path), report_to="wandb")
 
 
 def test_a_token_is_not_repeated_in_its_message(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,36 +134,29 @@ def test_old_checkpoints_are_deleted_by_their_exact_names(tmp_path: Path) -> Non
 
 # --- one run at a time
 
-HOLD = """
-import sys, time
-from pathlib import Path
-from kmerbert.training.folder import FolderLock
-lock = FolderLock(Path(sys.argv[1]))
-print("taken", flush=True)
-time.sleep(60)
-"""
-
 
 @pytest.fixture
-def holder(tmp_path: Path) -> Any:
-    """Another process that has the folder."""
-    root = Path(folder_module.__file__).parents[2]
-    environment = os.environ | {"PYTHONPATH": str(root)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert process.stdout.readline() == "taken\n"
+def holder(tmp_path: Path) -> Iterator[int]:
+    """The id of another process, which has the folder."""
+    reading, writing = os.pipe()
+    if not (process := os.fork()):
+        lock = FolderLock(tmp_path)
+        os.write(writing, b"taken" if lock else b"")
+        time.sleep(60)
+        os._exit(0)
+    assert os.read(reading, 5) == b"taken"
     yield process
-    process.kill()
-    process.wait()
+    os.kill(process, signal.SIGKILL)
+    os.close(reading)
+    os.close(writing)
 
 
-def test_a_folder_that_a_run_has_is_refused_until_it_is_killed(holder: Any, tmp_path: Path) -> None:
+def test_a_folder_that_a_run_has_is_refused_until_it_is_killed(holder: int, tmp_path: Path) -> None:
     for settings in ({}, {"overwrite_output_dir": True}, {"resume_from_checkpoint": "true"}):
-        with fails(f"`output_dir` {tmp_path}", f"process {holder.pid}"):
+        with fails(f"`output_dir` {tmp_path}", f"process {holder}"):
             start(tmp_path, **settings)
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
+    os.kill(holder, signal.SIGKILL)
+    assert os.waitpid(holder, os.WNOHANG)[0] in (0, holder)
     assert (tmp_path / LOCK_FILE).exists()
     start(tmp_path)
     assert list(tmp_path.iterdir()) == []
