@@ -53,12 +53,20 @@ def is_writer_gone(tag: str) -> bool:
 
 
 def process_start(pid: int) -> int | None:
-    """Returns when a process began, in clock ticks since the machine did, by which a process id that is used again is told
-    from the first; None if there is no such process, or the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        # The second field, the program's name in brackets, may have blanks; the 22nd is the time.
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    return None
+    """Returns when a process began, in clock ticks since the machine did; None if the system does not say.
+
+    By it, a process id that is used again is told from the first.
+    """
+    fields = _process_fields(pid)
+    return int(fields[19]) if fields else None
+
+
+def _process_fields(pid: int) -> list[str]:
+    """What Linux says about a process after its name: first its state, as the 20th when it began; otherwise empty."""
+    with suppress(OSError):
+        # The name is in brackets, and may have blanks and brackets.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return []
 
 
 def is_running(pid: int, start: int | None) -> bool:
@@ -74,7 +82,9 @@ def is_running(pid: int, start: int | None) -> bool:
         return False
     except OSError:  # it is somebody else's
         pass
-    return start is None or process_start(pid) in (start, None)
+    fields = _process_fields(pid)
+    has_ended = bool(fields) and fields[0] in "ZX"  # it only waits for its parent to ask how
+    return not has_ended and (start is None or not fields or int(fields[19]) == start)
 
 
 def _host_tag() -> str:

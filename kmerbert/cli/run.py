@@ -47,7 +47,9 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
         if is_out_of_memory(error):
             error = ValueError(f"out of memory ({one_line(error, 200)}): give smaller batches, or use a larger machine")
         elif _has_lost_process(error):
-            error = ValueError(f"another process of this launch ended ({one_line(error, 200)}); {advice}")
+            error = ValueError(
+                f"another process of this launch was killed, perhaps because memory is short ({one_line(error, 100)}); {advice}"
+            )
         is_mistake = isinstance(error, (ValueError, OSError, ImportError))
         if os.environ.get("KMERBERT_DEBUG") or not (is_mistake or _others_failed()):
             raise

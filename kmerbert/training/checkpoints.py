@@ -306,9 +306,9 @@ def check_settings(checkpoint: Path, settings: Mapping[str, Any], schedule: str 
     if not saved:
         return False
     before = read_progress(checkpoint).get("flags", {}).get("lr_scheduler_type")
-    if before in SCHEDULES_WITH_HISTORY or schedule in SCHEDULES_WITH_HISTORY:
-        # One of the two has no such entry, because its learning rate needs no history.
-        saved = saved | {"lr_scheduler_type": before or saved.get("lr_scheduler_type")}
+    if before and (before in SCHEDULES_WITH_HISTORY or schedule in SCHEDULES_WITH_HISTORY):
+        # One of the two may have no such entry, because its learning rate needs no history.
+        saved = saved | {"lr_scheduler_type": before}
         settings = {**settings, "lr_scheduler_type": schedule}
     # Flags that only one of two versions of this project has cannot be compared.
     changed = [name for name in settings if name in saved and saved[name] != settings[name]]

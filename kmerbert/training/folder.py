@@ -33,10 +33,12 @@ OLD_RUN_FILES = re.compile(
     r"|vocab\.txt|special_tokens_map\.json|added_tokens\.json|README\.md|(?:train|eval|test|all)_results\.json"
     r"|trainer_state\.json|training_args\.bin|(?:validation|test)_predictions\.tsv"
 )
+# Splits that have predictions and results of their own.
+SCORED = {"validation": "validation|eval", "test": "test"}
 # If a folder without a manifest has neither of these nor a checkpoint, it is not a run, and its files are somebody else's.
 OLD_RUN_MARKS = ("trainer_state.json", "training_args.bin")
-# After its end, a killed process may live on in its data loading workers for a moment.
-LOCK_PATIENCE_SECONDS = 10.0
+# A killed process needs a moment to end, and may live on in its data loading workers for longer.
+OWNER_PATIENCE_SECONDS, LOCK_PATIENCE_SECONDS = 1.0, 10.0
 
 
 class FolderLock:
@@ -53,15 +55,16 @@ class FolderLock:
     def __init__(self, folder: Path) -> None:
         self.path = folder / LOCK_FILE
         self._file: TextIO | None = None
-        patience = time.monotonic() + LOCK_PATIENCE_SECONDS
+        began = time.monotonic()
         while not self._take():
-            if self._is_owner_alive() or time.monotonic() > patience:
+            patience = OWNER_PATIENCE_SECONDS if self._is_owner_alive() else LOCK_PATIENCE_SECONDS
+            if time.monotonic() > began + patience:
                 owner = self._owner()
                 raise ValueError(
                     f"`output_dir` {folder}: another run writes into it ({_describe(owner)}): wait for its end, stop it, or "
                     "name another folder"
                 )
-            time.sleep(0.2)
+            time.sleep(0.1)
         owner = self._owner()
         if owner and owner.get("host") != socket.gethostname():
             self._let_go()
@@ -189,8 +192,25 @@ class RunFolder:
         names_now = set(_manifest(self.path) or ()) | set(names)
         write_text(self.path / MANIFEST, json.dumps(sorted(names_now), indent=2) + "\n")
 
-    def clear(self) -> None:
-        """Deletes the earlier run's files, before this run writes its own."""
+    def clear(self, splits: Collection[str]) -> None:
+        """Deletes the earlier run's files, before this run writes its own.
+
+        Args:
+            splits: Names of the splits that the run scores.
+
+        Raises:
+            ValueError: The run would replace a file that no run wrote; nothing was deleted.
+        """
+        if self.checkpoint and Path(self.checkpoint).resolve().parent == self.path.resolve():
+            return
+        others = sorted(path.name for path in self.path.iterdir() if path.name not in self.to_delete)
+        unscored = "|".join(prefix for split, prefix in SCORED.items() if split not in splits)
+        for name in others:
+            if OLD_RUN_FILES.fullmatch(name) and not (unscored and re.match(f"({unscored})_", name)):
+                raise ValueError(
+                    f"`output_dir` {self.path}: no run wrote {name}, and this one would replace it: move it, or name another "
+                    "folder"
+                )
         for name in self.to_delete:
             path = self.path / name
             if is_checkpoint_name(name):

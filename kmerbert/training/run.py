@@ -146,7 +146,7 @@ def train(trainer: RunTrainer) -> dict[str, float]:
         check_rows(Path(folder.checkpoint), trainer.rows)
     if trainer.is_world_process_zero():
         _check_space(trainer)
-        folder.clear()
+        folder.clear(trainer.rows)
         shutil.rmtree(folder.path / SCRATCH, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     folder.is_training = True

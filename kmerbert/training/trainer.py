@@ -129,8 +129,8 @@ class RunTrainer(Trainer):
         epochs, batches, per_batch = before["epochs"], before["batches"], before["batch"] * before["processes"]
         if not batches:
             return Position(epochs, 0)
-        batch = self.args.train_batch_size * self.args.world_size
-        is_dealt_anew = (before["batch"], before["processes"]) != (self.args.train_batch_size, self.args.world_size)
+        batch = self._train_batch_size * self.args.world_size
+        is_dealt_anew = (before["batch"], before["processes"]) != (self._train_batch_size, self.args.world_size)
         is_dealt_by_batches = (
             self.train_dataset.is_dealt_by_batches or self.args.train_sampling_strategy == "group_by_length"
         )
@@ -151,12 +151,14 @@ class RunTrainer(Trainer):
         return position
 
     def _in_step(self) -> str:
-        return f"{self.args.train_batch_size} x {self.args.world_size} x {self.args.gradient_accumulation_steps}"
+        return f"{self._train_batch_size} x {self.args.world_size} x {self.args.gradient_accumulation_steps}"
 
     def _note_changes(self, state: TrainerState) -> None:
         changes = describe_changes(self.progress.get("flags", {}), changeable_settings(self.args))
         if changes:
             logger.info("from step %d (epoch %.4g) on: %s", state.global_step, state.epoch, changes)
+            if "processes" in changes:
+                logger.info("random numbers, such as of dropout, begin anew: each process has its own")
             self.changes.append(f"from step {state.global_step} (epoch {state.epoch:.4g}) on: {changes}")
 
     def _init_training_state(self, max_steps: int, *given: Any) -> tuple[int, int]:
@@ -262,7 +264,7 @@ class RunTrainer(Trainer):
             "position": {
                 "epochs": epochs,
                 "batches": steps * accumulated,
-                "batch": self.args.train_batch_size,
+                "batch": self._train_batch_size,
                 "processes": self.args.world_size,
             },
             "losses": {

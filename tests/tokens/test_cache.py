@@ -1,5 +1,6 @@
 """The token file of a table: exact ids, one file for one content and setting, windows, cuts, and rows that are wrong."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from kmerbert.files import writer_tag
 from kmerbert.reading import sources
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.sources import FileSource
@@ -309,3 +311,27 @@ def test_sequences_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"sequence": null}\n')
     with fails("a.jsonl, line 1", "empty"):
         read_tokens(tmp_path / "a.jsonl", KMERS)
+
+
+# --- writing
+
+
+def test_what_a_killed_process_left_is_deleted(table: TABLE, dna: DNA, token_cache: Path) -> None:
+    """Of a process with the number of this one that began at another time."""
+    host, pid, start = writer_tag().split("-")
+    for tag in (f"{host}-{pid}-{int(start) + 1}", f"{'0' * 8}-{pid}-{start}"):
+        (token_cache / f"writing-{tag}-12345678").mkdir(parents=True)
+        (token_cache / f"writing-{tag}-12345678" / "ids").write_text("half")
+    assert len(read_tokens(table("a.tsv", sequence=dna(3)), KMERS)) == 3
+    (left,) = token_cache.glob("writing-*")
+    assert left.name.startswith("writing-00000000-")  # of another machine, which may be at work
+
+
+def test_a_full_disk(table: TABLE, dna: DNA, token_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "x")
+
+    monkeypatch.setattr(np, "savez", fill)
+    with fails(token_cache, ".arrow", "No space left", "free"):
+        read_tokens(table("a.tsv", sequence=dna(3)), KMERS)
+    assert list(token_cache.glob("writing-*")) == list(token_cache.glob("*.arrow")) == []

@@ -99,9 +99,17 @@ def test_overwriting_deletes_what_a_run_wrote_and_nothing_else(
     (said,) = (line for line in capsys.readouterr().err.splitlines() if "deleted" in line)
     check_message(said, "--overwrite_output_dir", "README.md, checkpoint-7, config.json")
     assert "lab" not in said
-    run.clear()
     others = [] if is_old else ["validation_predictions.tsv"]  # of the user: the run has not noted it
-    assert set(left_in(tmp_path)) == {*THEIRS, *others, "model.safetensors"}
+    before = left_in(tmp_path)
+    with fails(f"`output_dir` {tmp_path}", "model.safetensors"):  # which the new run would write
+        run.clear({"train"})
+    (tmp_path / "model.safetensors").unlink()
+    for name in others:
+        with fails(f"`output_dir` {tmp_path}", name):
+            run.clear({"train", "validation"})
+    assert left_in(tmp_path) == [name for name in before if name != "model.safetensors"]
+    run.clear({"train"})
+    assert set(left_in(tmp_path)) == {*THEIRS, *others}
     assert left_in(outside) == ["checkpoint/model.safetensors", "model.safetensors"]
     assert (tmp_path / "checkpoint-8").is_symlink()
 
@@ -147,16 +155,20 @@ def holder(tmp_path: Path) -> Iterator[int]:
     assert os.read(reading, 5) == b"taken"
     yield process
     os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
     os.close(reading)
     os.close(writing)
 
 
-def test_a_folder_that_a_run_has_is_refused_until_it_is_killed(holder: int, tmp_path: Path) -> None:
+def test_a_folder_that_a_run_has_is_refused_until_it_is_killed(
+    holder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder_module, "OWNER_PATIENCE_SECONDS", 0.0)
     for settings in ({}, {"overwrite_output_dir": True}, {"resume_from_checkpoint": "true"}):
         with fails(f"`output_dir` {tmp_path}", f"process {holder}"):
             start(tmp_path, **settings)
-    os.kill(holder, signal.SIGKILL)
-    assert os.waitpid(holder, os.WNOHANG)[0] in (0, holder)
+    monkeypatch.undo()
+    os.kill(holder, signal.SIGKILL)  # nobody asks how it ended
     assert (tmp_path / LOCK_FILE).exists()
     start(tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -180,6 +192,7 @@ def test_a_lock_that_was_left(host: str, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_without_locks_of_the_system_the_process_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder_module, "fcntl", None)
+    monkeypatch.setattr(folder_module, "OWNER_PATIENCE_SECONDS", 0.0)
     parent = {"process": os.getppid(), "process_start": folder_module.process_start(os.getppid())}
     lock = tmp_path / LOCK_FILE
     lock.write_text(json.dumps({"host": folder_module.socket.gethostname(), **parent, "since": "today"}))
