@@ -175,19 +175,21 @@ def _newest_whole(folder: Path, needs_best: bool) -> str:
     if not checkpoints:
         raise ValueError(f"`resume_from_checkpoint` true: {folder} contains no checkpoint to resume from")
     problems = []
-    has_checksums = any((path / CHECKPOINT_FILE).is_file() for path in checkpoints)
+    if any((path / CHECKPOINT_FILE).is_file() for path in checkpoints):
+        cut = [path for path in checkpoints if not (path / CHECKPOINT_FILE).is_file()]
+        checkpoints = [path for path in checkpoints if path not in cut]
+        newest = max(map(step_of, checkpoints))
+        problems += [f"{path} is damaged (it was not saved to its end)" for path in cut if step_of(path) > newest]
     for path in checkpoints:
-        problem = _problem(path, needs_best)
-        if not problem and has_checksums and not (path / CHECKPOINT_FILE).is_file():
-            problem = f"{path} is damaged (it was not saved to its end)"
-        if not problem:
+        if not (problem := _problem(path, needs_best)):
             for other in problems:
                 logger.warning("%s: the run continues from %s instead", other, path)
             return str(path)
         problems.append(problem)
     hint = ", or end with the last checkpoint by `load_best_model_at_end` false" if "best" in problems[0] else ""
+    more = f" and {len(problems) - 2} more" if len(problems) > 2 else ""
     raise ValueError(
-        f"`resume_from_checkpoint` true: {'; '.join(problems)}: no whole one is left; start again with "
+        f"`resume_from_checkpoint` true: {'; '.join(problems[:2])}{more}: no whole one is left; start again with "
         f"`overwrite_output_dir`{hint}"
     )
 

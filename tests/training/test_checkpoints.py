@@ -128,12 +128,15 @@ def test_checksums_find_what_looks_whole(name: str, tmp_path: Path) -> None:
     assert find_checkpoint(str(newest), tmp_path) == str(newest)
 
 
-def test_a_checkpoint_whose_saving_was_interrupted_is_not_the_newest(tmp_path: Path) -> None:
+def test_a_checkpoint_whose_saving_was_interrupted_is_not_the_newest(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     older = write_checkpoint(tmp_path / "checkpoint-10", is_complete=True)
     newest = write_checkpoint(tmp_path / "checkpoint-20", is_complete=True)
     (newest / CHECKPOINT_FILE).unlink()
     assert find_checkpoint("true", tmp_path) == str(older)
-    assert find_checkpoint("true", tmp_path) == str(older)
+    (said,) = caplog.messages
+    check_message(said, newest, f"continues from {older}")
 
 
 def test_the_newest_is_what_was_saved_last(tmp_path: Path) -> None:
