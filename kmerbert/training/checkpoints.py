@@ -186,7 +186,8 @@ def _newest_whole(folder: Path, needs_best: bool) -> str:
                 logger.warning("%s: the run continues from %s instead", other, path)
             return str(path)
         problems.append(problem)
-    hint = ", or end with the last checkpoint by `load_best_model_at_end` false" if "best" in problems[0] else ""
+    is_best_alone = needs_best and not _problem(checkpoints[0], needs_best=False)
+    hint = ", or end with the last checkpoint by `load_best_model_at_end` false" if is_best_alone else ""
     more = f" and {len(problems) - 2} more" if len(problems) > 2 else ""
     raise ValueError(
         f"`resume_from_checkpoint` true: {'; '.join(problems[:2])}{more}: no whole one is left; start again with "
