@@ -21,8 +21,8 @@ lint: $(VENV)/.ready  ## ruff: mistakes and layout of the code
 format: $(VENV)/.ready  ## lay the code out
 	$(VENV)/bin/ruff format .
 
-clean:  ## remove the environment and everything under runs/
-	rm -rf $(VENV) runs
+clean:  ## remove the environment, and what the demo wrote; your own runs stay
+	rm -rf $(VENV) runs/demo
 
 $(VENV)/.ready: requirements.txt requirements-dev.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} found, 3.11 or newer needed: make PYTHON=/path/to/python3.11 ...")'

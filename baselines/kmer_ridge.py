@@ -25,6 +25,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 
 from baselines.tables import add_flags, read_splits, write_rows
+from kmerbert.cli.paths import expand_paths
 from kmerbert.cli.run import with_dashes
 from kmerbert.predicting.writers import check_output
 
@@ -84,9 +85,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     add_flags(parser)
     parser.add_argument("--output_file", required=True, help="Predictions to write: .tsv .csv .parquet.")
     args = parser.parse_args(argv)
-    start, output = time.perf_counter(), Path(args.output_file)
-    inputs = {"train_file": args.train_file, "test_file": args.test_file}
+    start = time.perf_counter()
     try:
+        expand_paths(args)
+        output, inputs = Path(args.output_file), {"train_file": args.train_file, "test_file": args.test_file}
         train, predicted = read_splits(args)
         check_output(output, ["expression"], overwrite=True, inputs=inputs)
         rows = predicted["test" if "test" in predicted else "validation"]

@@ -222,12 +222,22 @@ def group_name(name: str) -> str:
     return name
 
 
+def local_path(text: str) -> Path:
+    """Read a path of the command line, with `~` for the home folder."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is a URL: allowed are folders of this machine")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}: write the whole path") from None
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; every failure ends in one line on stderr."""
     parser = argparse.ArgumentParser(description="Download the files of the Random Promoter DREAM Challenge 2022.")
     parser.error = lambda message: parser.exit(2, f"error: {message}; --help lists all flags\n")
     add = parser.add_argument
-    add("--output_dir", type=Path, help="folder for the files, created if missing")
+    add("--output_dir", type=local_path, help="folder for the files, created if missing")
     groups = f"groups to download: {', '.join(GROUPS)} (default {' '.join(DEFAULT_GROUPS)}; --list explains them)"
     add("--files", nargs="+", type=group_name, default=DEFAULT_GROUPS, metavar="GROUP", help=groups)
     add("--list", action="store_true", help="print groups, files and SHA-256, and download nothing")

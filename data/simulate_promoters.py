@@ -273,13 +273,23 @@ def _text_chunks(args: argparse.Namespace) -> Iterator[str]:
             yield "".join(f"{sequence}\t{label:.10g}\n" for sequence, label in zip(*rows, strict=True))
 
 
+def local_path(text: str) -> Path:
+    """Read a path of the command line, with `~` for the home folder."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text} is a URL: allowed are files and folders of this machine")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text}: {error}: write the whole path") from None
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, int | str]:
     """Write the simulated file; return its path and number of rows."""
     parser = argparse.ArgumentParser(description="Simulate practice data that behaves like a promoter reporter assay.")
     parser.error = lambda message: parser.exit(2, f"error: {message}\n")
     add = parser.add_argument
     add("--rows", type=int, required=True, help="number of sequences")
-    add("--output_file", type=Path, required=True, help="file to write; gzip-compressed if the name ends in .gz")
+    add("--output_file", type=local_path, required=True, help="file to write; gzip-compressed if the name ends in .gz")
     add(
         "--kind",
         choices=["promoters", "upstream"],

@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 import yaml
 from transformers.hf_argparser import HfArgumentParser, string_to_bool
 
+from kmerbert.cli.paths import expand_path, expand_paths
+
 # Flags of older tutorials, of the Hugging Face example scripts and of DNABERT, and what to write today.
 OLD_FLAGS = {
     flag: advice
@@ -29,11 +31,16 @@ OLD_FLAGS = {
         ("fp16_backend torch_dtype", "use --bf16"),
         ("group_by_length pad_to_max_length", "leave it out: batches are padded to their own longest sequence"),
         ("hub_token", "leave it out, it would be saved and uploaded; set HF_TOKEN or run `hf auth login`"),
-        ("batch_size", "use --per_device_train_batch_size, or --tokens_per_batch to predict"),
+        ("batch_size train_batch_size", "use --per_device_train_batch_size, or --tokens_per_batch to predict"),
+        ("data data_dir data_path train_data input", "use --train_file, or --input_file to predict"),
+        ("epochs num_epochs n_epochs max_epochs", "use --num_train_epochs"),
         ("kmer", "use --k"),
         ("line_by_line", "leave it out: every row is a sequence of its own"),
         ("lr", "use --learning_rate"),
         ("logging_dir", "set the environment variable TENSORBOARD_LOGGING_DIR"),
+        ("model model_name model_path pretrained_model", "use --model_name_or_path"),
+        ("output out out_dir", "use --output_dir, or --output_file to predict"),
+        ("random_seed random_state", "use --seed"),
         ("max_length", "use --max_seq_length (in tokens, special tokens included)"),
         ("no_cuda", "use --use_cpu"),
         ("num_labels", "leave it out: one output per name in --label_column"),
@@ -74,6 +81,7 @@ class _Parser(HfArgumentParser):
         values, strays = super().parse_known_args(args, namespace)
         if strays:
             self.error(f"unexpected {strays[0]!r}: values follow a --flag, in quotes if they have blanks")
+        expand_paths(values)
         return values, strays
 
     def check(self, name: str, prefix: str, location: str = "") -> None:
@@ -191,7 +199,7 @@ def parse(
         sys.exit(0)
     recipes = [following for word, following in pairwise(words) if word == "--config"]
     recipes += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    recipe = Path(recipes[-1]) if recipes else default_recipe
+    recipe = Path(expand_path(recipes[-1], "config")) if recipes else default_recipe
     words = (_recipe_words(recipe, parser) if recipe else []) + words
     for position, word in enumerate(words):
         if word.startswith("--"):

@@ -33,7 +33,9 @@ def load_ensemble(names: Sequence[str], revision: str = "main") -> tuple[KmerTok
     expected = _facts(loaded[0][1].config)
     for name, (_, model) in zip(names, loaded, strict=True):
         for fact, value in _facts(model.config).items():
-            if value != expected[fact]:
+            if not expected[fact] and fact == "label_unit":
+                expected[fact] = value  # the first models do not say theirs
+            elif value != expected[fact] and (value or fact != "label_unit"):
                 this, first = (_describe(value) for value in (value, expected[fact]))
                 raise ValueError(
                     f"`model_name_or_path`: {fact} of {name} is {this}, but of {names[0]} "

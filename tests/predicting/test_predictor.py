@@ -416,14 +416,19 @@ def test_checkpoints_that_are_not_regression_models(make: MakeModel, tmp_path: P
         ({"k": 2}, "k", "2", "3"),
         ({"stride": 2}, "stride", "2", "1"),
         ({"names": ["decay"]}, "outputs", "['decay']", "['expression']"),
-        ({"label_unit": "bin"}, "label_unit", "'bin'", "None"),
+        ({"label_unit": "bin"}, "label_unit", "'bin'", "'log2'"),
         ({"flanks": {"left": "AA", "right": "CC", "length": 2}}, "flanks", "2 bases on each side", "None"),
     ],
 )
 def test_models_that_differ(make: MakeModel, settings: dict, fact: str, value: str, expected: str) -> None:
-    names = [make("first"), make("other", **settings)]
+    names = [make("first", **({"label_unit": "log2"} if fact == "label_unit" else {})), make("other", **settings)]
     with fails("`model_name_or_path`", f"{fact} of {names[1]} is {value}", f"of {names[0]} {expected}"):
         load(names)
+
+
+@pytest.mark.parametrize("units", [("", "bin", "bin"), ("bin", None, "bin"), (None, "", "")])
+def test_a_unit_that_some_models_do_not_say_is_no_difference(make: MakeModel, units: tuple[str | None, ...]) -> None:
+    load([make(str(row), **({} if unit is None else {"label_unit": unit})) for row, unit in enumerate(units)])
 
 
 def test_flanks_that_differ_are_told_by_their_lengths(make: MakeModel) -> None:
