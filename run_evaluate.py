@@ -17,6 +17,8 @@ file, filtered_test_data_with_MAUDE_expression.txt, as they are published (doi:1
     python run_evaluate.py --predictions_file submission.json --challenge_dir dream2022 --output_dir evaluation
 """
 
+import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
+
 import json
 import re
 from collections.abc import Mapping, Sequence

@@ -13,6 +13,8 @@ The first command takes the network and settings of recipes/best instead of the 
 accurate on measured promoters.
 """
 
+import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
+
 import logging
 from collections.abc import Sequence
 from pathlib import Path

@@ -16,6 +16,8 @@ that hold --interval_coverage of the measured values of such rows.
         --input_file test_sequences.txt --keys_file sample_submission.json --output_file submission.json
 """
 
+import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
+
 import logging
 import time
 from collections.abc import Sequence

@@ -8,6 +8,8 @@ tokenizer, metrics and a model card to --output_dir; run_finetune_regression.py 
         --window_length 510 --per_device_train_batch_size 256 --output_dir runs/mlm
 """
 
+import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
+
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -254,9 +254,12 @@ def save_run(trainer: RunTrainer, factor: Sequence[float] = (), shift: Sequence[
                 trainer.state.save_to_json(str(scratch / "trainer_state.json"))
         if trainer.args.should_save:
             names = sorted(path.name for path in scratch.iterdir())
-            folder.note(*names, "README.md")
-            for name in names:
-                os.replace(scratch / name, folder.path / name)
+            try:
+                folder.note(*names, "README.md")
+            finally:  # even if there is no room for the list of files
+                for name in names:
+                    os.replace(scratch / name, folder.path / name)
+                folder.is_saved = True
     finally:
         if trainer.args.should_save:
             shutil.rmtree(scratch, ignore_errors=True)

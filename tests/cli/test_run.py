@@ -1,6 +1,9 @@
 """What surrounds a script's main: messages of one line with flags, exit statuses, one message for a whole launch."""
 
 import doctest
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,6 +145,16 @@ def test_a_killed_process_of_a_launch_is_one_line_of_the_others(
 def test_an_interruption_says_what_the_work_says() -> None:
     with pytest.raises(SystemExit, match="interrupted; continue with --resume_from_checkpoint true"):
         run(lambda: fail(KeyboardInterrupt("continue with `resume_from_checkpoint` true")), "nothing was written")
+
+
+@pytest.mark.parametrize(("error", "n_lines"), [("KeyboardInterrupt", 1), ("TypeError", 4)])
+def test_an_interruption_during_the_imports(error: str, n_lines: int, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(f"import kmerbert.cli.interruption\nraise {error}\n")
+    command = [sys.executable, tmp_path / "program.py"]
+    environment = os.environ | {"PYTHONPATH": str(Path(run_module.__file__).parents[2])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert len(done.stderr.splitlines()) == n_lines
+    assert done.returncode
 
 
 def test_examples_in_docstrings() -> None:
