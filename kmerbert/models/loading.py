@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 KMER_SETTINGS = ("k", "stride", "alphabet")
 # The files that a saved model and its tokenizer consist of, as patterns.
 MODEL_FILES = (
-    "config.json", "model.safetensors", "model-*.safetensors", "model.safetensors.index.json", "modeling_kmer_conv.py",
+    "config.json", "model.safetensors", "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors", "model.safetensors.index.json", "modeling_kmer_conv.py",
     "modeling_kmer_regression.py", "tokenization_kmer.py", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
     "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip

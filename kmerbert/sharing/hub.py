@@ -1,6 +1,7 @@
 """What leaves the output folder: the card, and a push to the Hub of the finished model."""
 
 import logging
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from huggingface_hub import HfApi
@@ -10,8 +11,9 @@ from kmerbert.models.loading import MODEL_FILES
 from kmerbert.sharing.card import CardFacts, write_card
 
 logger = logging.getLogger(__name__)
-# Predictions with their sequences, checkpoints, logs and the pickled arguments stay where they are.
-PUSHED_FILES = (*MODEL_FILES, "README.md", "*_results.json", "trainer_state.json")
+# What is uploaded, if the run folder has it. Predictions with their sequences, checkpoints, logs, the pickled arguments and
+# the Trainer's state, which has paths of this machine, stay where they are.
+PUSHED_FILES = (*MODEL_FILES, "README.md", *(f"{split}_results.json" for split in ("train", "eval", "test", "all")))
 
 
 def publish(trainer: Trainer, facts: CardFacts) -> None:
@@ -34,6 +36,12 @@ def publish(trainer: Trainer, facts: CardFacts) -> None:
         push_folder(folder, trainer.hub_model_id, arguments.hub_revision)
 
 
+def files_to_push(folder: Path) -> list[str]:
+    """Returns the names of a run's files that another user of the model needs; a symbolic link is never one of them."""
+    files = [path.name for path in sorted(folder.iterdir()) if path.is_file() and not path.is_symlink()]
+    return [name for name in files if any(fnmatchcase(name, pattern) for pattern in PUSHED_FILES)]
+
+
 def push_folder(folder: Path, repository: str, revision: str | None = None) -> None:
     """Uploads the files of a finished run that another user of the model needs; the repository must exist."""
     # Not Trainer.push_to_hub: it would replace the card, too.
@@ -42,6 +50,6 @@ def push_folder(folder: Path, repository: str, revision: str | None = None) -> N
         folder_path=folder,
         commit_message="End of training",
         revision=revision,
-        allow_patterns=list(PUSHED_FILES),
+        allow_patterns=files_to_push(folder),
     )
     logger.info("pushed to %s", repository)

@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
+from kmerbert.sharing.hub import files_to_push
 from tests.support.hub_server import Hub
 from tests.support.messages import fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
@@ -97,6 +98,16 @@ def test_what_arrives(hub: Hub, pushed: Path) -> None:
     assert {"tokenizer.json", "tokenization_kmer.py"} <= hub.repositories[TOKENIZER].keys()
 
 
+def test_names_of_a_run_alone_are_pushed(tmp_path: Path) -> None:
+    own = ["README.md", "config.json", "eval_results.json", "model-00001-of-00002.safetensors", "tokenizer.json"]
+    others = ["my_results.json", "model-notes.safetensors", "trainer_state.json", "notes.txt", ".mine", "README.md.bak"]
+    for name in own + others:
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "test_results.json").symlink_to(tmp_path / "notes.txt")
+    (tmp_path / "vocab.txt").mkdir()
+    assert files_to_push(tmp_path) == sorted(own)
+
+
 def test_what_is_not_pushed(hub: Hub, pushed: Path) -> None:
     names = {path.name for path in pushed.iterdir()}
     assert names >= {"training_args.bin", "validation_predictions.tsv", ".mine"}
@@ -104,7 +115,8 @@ def test_what_is_not_pushed(hub: Hub, pushed: Path) -> None:
     private = ("training_args.bin", "validation_predictions.tsv", "checkpoint-", ".mine", "runs")
     assert not [name for name in hub.repositories[MODEL] if name.startswith(private)]
     assert TOKEN.encode() not in hub.received
-    assert str(pushed.parent).encode() not in hub.repositories[MODEL]["README.md"]
+    assert str(pushed.parent).encode() not in hub.received
+    assert str(pushed.parent).encode() not in b"".join(hub.repositories[MODEL].values())
     assert TOKEN.encode() not in b"".join(path.read_bytes() for path in pushed.rglob("*") if path.is_file())
 
 
