@@ -30,7 +30,7 @@ from kmerbert.cli.flags import EvaluationArguments, split_names
 from kmerbert.cli.parser import parse
 from kmerbert.cli.run import run
 from kmerbert.figures import plot_predicted_against_measured, plot_training_curves
-from kmerbert.files import check_folder, whole_file
+from kmerbert.files import check_folder, read_json, whole_file
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
 from kmerbert.scoring.metrics import METRIC_LABELS
@@ -71,7 +71,7 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
 
 def draw_training(run_dir: Path) -> "Axes":
     """Draws the curves of a training run."""
-    log = json.loads((run_dir / "trainer_state.json").read_text(encoding="utf-8")).get("log_history", [])
+    log = read_json(run_dir / "trainer_state.json").get("log_history", [])
     metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
     return plot_training_curves(log, metric=metric, label=METRIC_LABELS.get(metric))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from kmerbert.predicting.writers import write_predictions
-from kmerbert.reading.sources import Batch, FileSource, has_column, to_numbers
+from kmerbert.reading.sources import Batch, FileSource, as_text, has_column, to_numbers
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -90,10 +90,10 @@ def _read_batch(batch: Batch, source: FileSource, names: dict[str, str]) -> pd.D
     columns = {}
     for name, column in names.items():
         if name == "observed":
-            columns[name] = to_numbers(batch.columns[column], source, int(batch.numbers[0]), column)
+            columns[name] = to_numbers(batch.columns[column], source, batch.numbers, column)
             is_missing = np.isnan(columns[name])
         else:
-            columns[name] = [str("" if value is None else value) for value in batch.columns[column].to_pylist()]
+            columns[name] = as_text(batch.columns[column]).fill_null("").to_pylist()
             is_missing = np.array(columns[name]) == ""
         if is_missing.any():
             location = source.location(int(batch.numbers[is_missing][0]))

@@ -154,7 +154,7 @@ def zenodo_checksums(args: argparse.Namespace, names: Sequence[str]) -> dict[str
         fetch(url, path, None, "zenodo", args)
         try:
             record = {file["key"]: file["checksum"] for file in json.loads(path.read_bytes())["files"]}
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(f"{url} lists no files with checksums; name a mirror with --zenodo_url") from None
     for name in names:
         if name not in record:
@@ -173,7 +173,7 @@ def unpack(archive: Path, overwrite: bool) -> list[Path]:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+        except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:  # KeyError: a link to no member
             raise ValueError(f"{archive} cannot be unpacked ({error}): delete it and download it again") from None
         members = [path for path in Path(folder).rglob("[!.]*") if path.is_file() and not path.is_symlink()]
         for member in members:

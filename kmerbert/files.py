@@ -10,10 +10,11 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Any
 
 # Compressions by the last ending of a file's name, as Arrow calls them.
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
@@ -195,6 +196,25 @@ def write_text(path: Path, text: str) -> None:
     """Writes a text file in UTF-8, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Reads a JSON file.
+
+    Args:
+        path: The file, in UTF-8.
+        object_pairs_hook: As for `json.loads`.
+
+    Raises:
+        ValueError: It is not JSON, or is nested too deeply; the message has the path.
+        OSError: It cannot be opened.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=object_pairs_hook)
+    except RecursionError:
+        raise ValueError(f"{path} is not JSON that can be read: its brackets are nested too deeply") from None
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from None
 
 
 def check_folder(folder: Path, argument: str) -> None:

@@ -5,6 +5,7 @@ torch. `SECTIONS` has the titles of `--help` by the first flag below each. `--he
 help, `--help all` shows all of it.
 """
 
+import csv
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -19,12 +20,21 @@ def flag(default: Any, help: str) -> Any:
 
 
 def split_names(names: str | None) -> list[str]:
-    """Splits a comma-separated flag.
+    """Splits a comma-separated flag; a name that contains a comma is in double quotes.
 
-    >>> split_names("a, b,"), split_names(None)
-    (['a', 'b'], [])
+    >>> split_names("a, b,"), split_names(None), split_names('"log2, mean",b')
+    (['a', 'b'], [], ['log2, mean', 'b'])
     """
-    return [name.strip() for name in (names or "").split(",") if name.strip()]
+    return [name for name in _cells(names or "") if name]
+
+
+def _cells(names: str) -> list[str]:
+    """The names between commas, without blanks around them; those that are empty, too."""
+    try:
+        cells = next(csv.reader([names], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"{names!r}: names are comma-separated, one with a comma in double quotes ({error})") from None
+    return [cell.strip() for cell in cells] or [""]
 
 
 @dataclass
@@ -304,7 +314,10 @@ class RegressionDataArguments(SequenceDataArguments):
 
     SECTIONS: ClassVar[dict[str, str]] = SequenceDataArguments.SECTIONS | {"label_column": "Labels"}
 
-    label_column: str = flag("expression", "Column with the measured values; several are comma-separated.")
+    label_column: str = flag(
+        "expression",
+        "Column with the measured values; several are comma-separated, a name with a comma in double quotes.",
+    )
     label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
     max_predict_samples: int | None = flag(None, "Use at most this many test rows.")
 
@@ -317,7 +330,7 @@ class RegressionDataArguments(SequenceDataArguments):
     @property
     def label_columns(self) -> list[str]:
         """Names of the measured columns, in the order of the model's outputs."""
-        return [name.strip() for name in self.label_column.split(",")]
+        return _cells(self.label_column)
 
 
 @dataclass

@@ -55,6 +55,10 @@ OLD_FLAGS = {
 }
 
 
+# Flags that name columns, in which a comma may be part of a name in quotes; see `flags.split_names`.
+COLUMN_FLAGS = ("label_column", "replicate_columns")
+
+
 class _Parser(HfArgumentParser):
     """The Hugging Face parser, whose errors can be caught, whose flags cannot be abbreviated, and whose help is short."""
 
@@ -210,6 +214,10 @@ def parse(
                 parser.check(name, "--")
     try:
         *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
+    except RecursionError:
+        raise ValueError(
+            "a value is JSON that is nested too deeply: write '{\"name\": 1}', or a mapping in a recipe"
+        ) from None
     except json.JSONDecodeError as error:
         pairs = ((*word.partition("=")[::2], following) for word, following in pairwise([*words, ""]))
         flag = next((name for name, *values in pairs if error.doc in values), "value")
@@ -228,6 +236,8 @@ def _recipe_words(path: Path, parser: _Parser) -> list[str]:
         raise ValueError(f"--config {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ValueError(f"--config {path} is not YAML that can be read: its brackets are nested too deeply") from None
     if not isinstance(recipe, dict):
         raise ValueError(f"--config {path} is not a mapping: it must consist of lines `flag: value`")
     words = []
@@ -244,6 +254,8 @@ def _recipe_value(key: str, value: Any) -> str:
     if isinstance(value, dict) and key == "config_overrides":
         value = [f"{name}={setting}" for name, setting in value.items()]
     if isinstance(value, list):
+        if key in COLUMN_FLAGS:
+            value = [f'"{name}"' if "," in name and '"' not in name else name for name in value]
         return ",".join(map(str, value))
     return json.dumps(_typed(value)) if isinstance(value, dict) else value
 
@@ -256,5 +268,5 @@ def _typed(value: Any) -> Any:
         return [_typed(item) for item in value]
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value

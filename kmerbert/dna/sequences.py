@@ -1,5 +1,6 @@
 """DNA as plain strings: letters, the other strand, windows. Needs the standard library only."""
 
+from itertools import pairwise
 from random import Random
 
 # IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code for several
@@ -22,6 +23,23 @@ def is_dna(text: str) -> bool:
     (True, False, False)
     """
     return len(text) > 0 and BAD.encode() not in text.encode("utf-8", "replace").translate(CANONICAL)
+
+
+def is_kmers(text: str) -> bool:
+    """Tells whether a text is DNA as overlapping k-mers between blanks, the form of DNABERT's files.
+
+    >>> is_kmers("ACGT CGTA GTAC"), is_kmers("ACGT ACGT"), is_kmers("ACGT")
+    (True, False, False)
+    """
+    kmers = text.split()
+    is_overlapping = all(kmer[1:] == following[:-1] for kmer, following in pairwise(kmers))
+    return (
+        len(kmers) > 1
+        and len(kmers[0]) > 1
+        and len({*map(len, kmers)}) == 1
+        and is_overlapping
+        and is_dna("".join(kmers))
+    )
 
 
 def reverse_complement(sequence: str) -> str:
@@ -53,7 +71,14 @@ def describe_bad_letter(sequence: str, position: int) -> str:
 
     >>> describe_bad_letter("ACGQ", 3)
     "letter 'Q' at base 4: allowed are ACGTN, U, and IUPAC codes (read as N)"
+    >>> describe_bad_letter("ACG CGT", 3)
+    "'ACG CGT' is DNA split into k-mers, as DNABERT's files have it: write the DNA itself: ACGT"
     """
+    if is_kmers(sequence):
+        kmers = sequence.split()
+        dna = kmers[0] + "".join(kmer[-1] for kmer in kmers[1:])
+        shown = f"{sequence[:30]!r} is DNA split into k-mers, as DNABERT's files have it"
+        return f"{shown}: write the DNA itself: {dna[:30]}{'...' if len(dna) > 30 else ''}"
     return f"letter {sequence[position : position + 1]!r} at base {position + 1}: allowed are ACGTN, U, and IUPAC codes (read as N)"
 
 

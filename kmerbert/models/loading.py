@@ -4,7 +4,6 @@ Which class is built and with which settings is the caller's business; this modu
 fits together, and says what does not.
 """
 
-import json
 import logging
 from itertools import product
 from pathlib import Path
@@ -19,6 +18,7 @@ from transformers.utils import cached_file
 import modeling_kmer_conv  # noqa: F401 (makes its models known to the Auto classes)
 import modeling_kmer_regression  # noqa: F401
 from kmerbert.errors import LOADING_ERRORS, one_line
+from kmerbert.files import read_json
 from tokenization_kmer import N_SPECIAL, SPECIAL_TOKENS, KmerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -55,10 +55,7 @@ def load_tokenizer(
     if model_name_or_path:
         _checkpoint_file(model_name_or_path, model_revision, "config.json", is_needed=True)
         path = _checkpoint_file(model_name_or_path, model_revision, "tokenizer_config.json", is_needed=False)
-        try:
-            settings = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {one_line(error)}") from None
+        settings = read_json(Path(path)) if path else {}
         saved = {name: settings[name] for name in KMER_SETTINGS if name in settings}
         if not saved and (path := _checkpoint_file(model_name_or_path, model_revision, "vocab.txt", is_needed=False)):
             saved = _read_vocabulary(Path(path))

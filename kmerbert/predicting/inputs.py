@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kmerbert.predicting.table import read_row_values
+from kmerbert.reading.rows import names_in
 from kmerbert.reading.sources import (
     Batch,
     FileSource,
@@ -112,9 +113,8 @@ class Inputs:
         """Returns ids, sequences as written, and float64 (n, outputs) measured values, NaN where missing, or None.
 
         Raises:
-            ValueError: A measured value is not a number.
+            ValueError: A measured value is not a number, or a row has no id.
         """
-        first = int(batch.numbers[0])
-        observed = [to_numbers(batch.columns[name], self.source, first, name) for name in self.labels]
-        ids = batch.columns[self.id] if self.id else pa.array(batch.numbers)
+        observed = [to_numbers(batch.columns[name], self.source, batch.numbers, name) for name in self.labels]
+        ids = pa.array(names_in(batch, self.source, self.id) if self.id else batch.numbers)
         return ids, batch.columns[self.sequence], np.column_stack(observed) if observed else None

@@ -5,10 +5,8 @@ all but the first two end in `_<name of the output>`. To add a column, add it in
 read back as a number goes into `NUMBER_COLUMNS`, too. `writers.py` puts tables into files of any length.
 """
 
-import gzip
-import json
+import logging
 import re
-import zlib
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -19,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike
 
-from kmerbert.errors import one_line
-from kmerbert.files import split_endings
-from kmerbert.reading.sources import FORMATS, FileSource, readable_file, to_numbers
+from kmerbert.errors import counted
+from kmerbert.files import read_json, split_endings
+from kmerbert.reading.sources import FORMATS, FileSource, as_text, readable_file, to_numbers
 
+logger = logging.getLogger(__name__)
 # Kinds of columns that hold a number for each output, and whether every row must have one.
 NUMBER_COLUMNS = {"prediction": True, "lower": True, "upper": True, "observed": False}
 SPREAD = "checkpoint_sd"  # not "prediction_...", which would be the prediction of an output
@@ -63,7 +62,7 @@ def prediction_table(
     """
     mean, spread = values.mean(axis=1), values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
     lower, upper = intervals(mean) if intervals else (None, None)
-    columns = {"id": _as_text(ids), "sequence": pc.ascii_trim_whitespace(_as_text(sequences))}
+    columns = {"id": as_text(ids), "sequence": pc.ascii_trim_whitespace(as_text(sequences))}
     numbers = {"prediction": mean, "lower": lower, "upper": upper, SPREAD: spread, "observed": observed}
     for kind, array in numbers.items():
         for output, suffix in enumerate(output_suffixes(outputs) if array is not None else ()):
@@ -72,12 +71,10 @@ def prediction_table(
     return pa.table(columns)
 
 
-def _as_text(column: pa.Array) -> pa.Array:
-    return (column.dictionary_decode() if pa.types.is_dictionary(column.type) else column).cast(pa.string())
-
-
 def read_predictions(path: str, argument: str = "predictions_file") -> pd.DataFrame:
     """Reads a predictions file; its numbers become float64, NaN where nothing was measured.
+
+    An id that stands for several sequences is told: rows that are compared by their ids alone could be taken for another.
 
     Args:
         path: The file: .tsv, .csv (text also compressed) or .parquet, with a header.
@@ -88,6 +85,7 @@ def read_predictions(path: str, argument: str = "predictions_file") -> pd.DataFr
             prediction or an end of an interval is missing; or a lower end is above the upper one.
     """
     source, table = read_headed(path, argument)
+    _warn_of_ids(table, source)
     suffixes = suffixes_in(table)
     for kind, suffix in product(NUMBER_COLUMNS, suffixes):
         if (column := kind + suffix) in table:
@@ -95,7 +93,7 @@ def read_predictions(path: str, argument: str = "predictions_file") -> pd.DataFr
     for lower, upper in [("lower" + suffix, "upper" + suffix) for suffix in suffixes]:
         if lower in table and upper in table:
             for row in np.flatnonzero(table[lower] > table[upper])[:1]:
-                location = source.location(_first_line(source) + row)
+                location = source.location(int(table.index[row]))
                 problem = f"{lower} {table[lower].iloc[row]:g} is above {upper} {table[upper].iloc[row]:g}"
                 raise ValueError(f"{location}: {problem}: write intervals with run_predict.py `calibration_file`")
     return table
@@ -152,6 +150,8 @@ def align_rows(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.Dat
     try:
         ordered = baseline.iloc[match_rows(*names)]
     except ValueError as error:
+        if len(keys) > 1 and set(table["id"].astype(str)) == set(baseline["id"].astype(str)):
+            error = f"{error}; the ids are the same, but stand for other sequences"
         raise ValueError(f"`baseline_file` {path}, by {' and '.join(keys)}: {error}: predict the same rows") from None
     measured = [f"observed{suffix}" for suffix in suffixes_in(table) if suffix in suffixes_in(ordered)]
     for column in ordered.columns.intersection(table.columns).intersection(measured):
@@ -192,51 +192,63 @@ def match_rows(keys: ArrayLike, other_keys: ArrayLike) -> np.ndarray:
 
 
 def read_headed(path: str, argument: str) -> tuple[FileSource, pd.DataFrame]:
-    """Reads the table with a header that an argument names, text unchanged."""
-    source = FileSource(Path(path))
-    table = read_table(source, argument, header=0)
-    if source.format != "parquet" and not isinstance(table.index, pd.RangeIndex):
-        raise ValueError(f"{path}: its rows have more columns than its header, which names {', '.join(table)}")
-    return source, table
+    """Reads the table with a header that an argument names; see `read_table`."""
+    source = FileSource(Path(path), has_header=True)
+    return source, read_table(source, argument)
 
 
-def read_table(source: FileSource, argument: str, header: int | None) -> pd.DataFrame:
-    """Reads the file that an argument names as text, Parquet as it is."""
-    options = {"dtype": str, "keep_default_na": False, "skip_blank_lines": False, "header": header}
+def read_table(source: FileSource, argument: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Reads a table into memory: text unchanged, Parquet as it is.
+
+    Args:
+        source: The file.
+        argument: Name of the argument that names it, for messages.
+        columns: Which columns; None for all that have a name.
+
+    Returns:
+        The table; its index has the numbers of the rows in the file, which are lines or, of Parquet, rows.
+
+    Raises:
+        ValueError: The file cannot be read, or is no table.
+    """
     with readable_file(argument, source.path):
         if source.path.is_dir():
             raise ValueError(f"`{argument}` {source.path} is a folder: name a file in it")
         if FORMATS.get(split_endings(source.path)[0]) not in ("\t", ",", "parquet"):
             endings = ".tsv, .csv (also compressed) or .parquet, for a challenge also .json"
             raise ValueError(f"`{argument}` {source.path}: allowed endings are {endings}")
-        try:
-            if source.format == "parquet":
-                with open(source.path, "rb") as file:  # the library's own error does not say the reason
-                    return pd.read_parquet(file)
-            table = pd.read_csv(source.path, sep=source.format, **options)
-        except (ValueError, EOFError, ImportError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{source.path} is empty or not a table with a header: {one_line(error)}") from None
-    end = len(table)
-    while end and not "".join(table.iloc[end - 1].fillna("")).strip():
-        end -= 1  # empty lines that editors leave at the end
-    return table[:end]
+        source.path.open("rb").close()  # the system's own reason, if it cannot be opened
+        names = list(columns or filter(None, source.columns))
+        batches = list(source.batches(names))
+    kind = None if batches else pa.string()
+    arrays = {name: pa.chunked_array([batch.columns[name] for batch in batches], kind) for name in names}
+    table = pa.table(arrays).to_pandas()
+    table.index = pd.Index(np.concatenate([np.empty(0, np.int64), *(batch.numbers for batch in batches)]))
+    return table
 
 
-def _first_line(source: FileSource) -> int:
-    """The line below the header."""
-    return 1 if source.format == "parquet" else 2
-
-
-def read_numbers(
-    table: pd.DataFrame, column: str, source: FileSource, first: int | None = None, is_needed: bool = True
-) -> np.ndarray:
-    """Reads a column of numbers, float64 (n,); `first` is the line of the first row, by default that below a header."""
-    first = first or _first_line(source)
-    numbers = to_numbers(pa.array(table[column], from_pandas=True), source, first, column)
+def read_numbers(table: pd.DataFrame, column: str, source: FileSource, is_needed: bool = True) -> np.ndarray:
+    """Reads a column of numbers of a result of `read_table`, float64 (n,)."""
+    rows = table.index.to_numpy()
+    numbers = to_numbers(pa.array(table[column], from_pandas=True), source, rows, column)
     if is_needed and np.isnan(numbers).any():
-        location = source.location(first + int(np.isnan(numbers).argmax()))
+        location = source.location(int(rows[np.isnan(numbers).argmax()]))
         raise ValueError(f"{location}: {column} is missing: fill it in, or delete the row")
     return numbers
+
+
+def _warn_of_ids(table: pd.DataFrame, source: FileSource) -> None:
+    """Warns of an id that has more than one sequence."""
+    if not {"id", "sequence"} <= set(table):
+        return
+    pairs = table[["id", "sequence"]].drop_duplicates()
+    for position in np.flatnonzero(pairs["id"].duplicated())[:1]:
+        first = np.flatnonzero(pairs["id"] == pairs["id"].iloc[position])[0]
+        logger.warning(
+            "%s and %s have the id %r and other sequences (as for %s): such rows are told apart by both",
+            *(source.location(int(pairs.index[first])), source.location(int(pairs.index[position]))),
+            *(str(pairs["id"].iloc[position]), counted(int(pairs["id"].duplicated().sum()), "row")),
+        )
 
 
 def check_columns(table: pd.DataFrame, columns: list[str], path: str, hint: str) -> None:
@@ -265,9 +277,9 @@ def read_row_values(path: Path, rows_per_key: int = 1) -> tuple[np.ndarray, np.n
     """
     form = '{"row": value, ...}' if rows_per_key == 1 else '{"row,row": [value, value], ...}'
     try:  # an object becomes a tuple, in which a key can occur twice, and a list stays a list
-        entries = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=tuple)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not JSON ({error}): it must be {form}") from None
+        entries = read_json(path, object_pairs_hook=tuple)
+    except ValueError as error:
+        raise ValueError(f"{error}: it must be {form}") from None
     if not isinstance(entries, tuple) or not entries:
         raise ValueError(f"{path} is empty or not a JSON object: it must be {form}")
     is_key = re.compile(r"[0-9]{1,7}" + r",[0-9]{1,7}" * (rows_per_key - 1)).fullmatch

@@ -1,12 +1,13 @@
 """Reads the plasmid that the promoters were measured in, and takes the bases on both sides of the insert."""
 
-import json
 import re
 from pathlib import Path
 
 from kmerbert.dna.flanks import SEARCHED, Flanks
 from kmerbert.dna.sequences import canonical
+from kmerbert.files import read_json
 from kmerbert.reading.sources import read_fasta
+from kmerbert.reading.text import read_text
 
 
 def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:
@@ -34,11 +35,11 @@ def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:
 
 def _read_plasmid(path: Path) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_text(path)
         if text.startswith(">"):
-            text = next(read_fasta(text.splitlines())).sequence
+            text = next(read_fasta(text.split("\n"))).sequence
         elif path.suffix == ".json":
-            text = json.loads(text)
+            text = read_json(path)
         else:
             text = text.partition("\n")[0]
         return canonical(str(text).strip())

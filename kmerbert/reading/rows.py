@@ -1,6 +1,7 @@
 """Rows of a table, checked and cut: clean sequences that fit the model, numbers, splits and groups."""
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -14,12 +15,14 @@ from pandas.util import hash_array
 from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, windows
 from kmerbert.errors import counted
-from kmerbert.reading.sources import Batch, Source, to_numbers
+from kmerbert.reading.sources import Batch, Source, as_text, to_numbers
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Names that tables use for the splits, in lower case, and the number of each split.
 SPLIT_NAMES = {"train": 0, "training": 0, "validation": 1, "valid": 1, "val": 1, "dev": 1, "test": 2, "testing": 2}
+# Kinds of Arrow columns that may hold DNA; a column of nulls is empty cells.
+TEXT_TYPES = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
 # Above the first share of [UNK] k-mers somebody should look at the data; above the second it is not DNA of this alphabet.
 UNKNOWN_WARNING, UNKNOWN_ERROR = 0.05, 0.5
 
@@ -93,9 +96,44 @@ def read_rows(
     return _fit(sequences, columns, source, spec, tokenizer, is_trained)
 
 
+def without_gaps(
+    sequences: list[str], columns: dict[str, np.ndarray], k: int
+) -> tuple[list[str], dict[str, np.ndarray], int]:
+    """Leaves out windows that say nothing: those without a single k-mer of A, C, G and T.
+
+    They lie in the gaps of a genome, which are runs of N, and are equal to each other on all chromosomes.
+
+    Args:
+        sequences, columns: Windows as `read_rows` returns them.
+        k: Bases of a k-mer.
+
+    Returns:
+        The sequences and columns of the other windows, and how many are left out.
+    """
+    find_kmer = re.compile(f"[ACGT]{{{k}}}").search
+    if all(map(find_kmer, sequences)):
+        return sequences, columns, 0
+    kept = np.array([find_kmer(sequence) is not None for sequence in sequences])
+    sequences = [sequence for sequence, is_kept in zip(sequences, kept, strict=True) if is_kept]
+    return sequences, {name: values[kept] for name, values in columns.items()}, int(np.count_nonzero(~kept))
+
+
 def hash_texts(texts: list[str]) -> np.ndarray:
     """Returns uint64 hashes, equal in every process; two of 7 million sequences collide once in a million such sets."""
     return hash_array(np.array(texts, dtype=object), categorize=False)
+
+
+def names_in(batch: Batch, source: Source, column: str) -> list[str]:
+    """Returns a column of ids, groups or other names as text, without the blanks around them.
+
+    Raises:
+        ValueError: A row has none; the message has its location.
+    """
+    values = pc.utf8_trim_whitespace(as_text(batch.columns[column]).fill_null("")).to_pylist()
+    if "" in values:
+        location = source.location(int(batch.numbers[values.index("")]))
+        raise ValueError(f"{location}: {column} is empty: every row needs one")
+    return values
 
 
 def check_reading_frames(n_kmers: np.ndarray, numbers: np.ndarray, source: Source, n_frames: int) -> None:
@@ -138,11 +176,8 @@ def check_unknown(share: float, name: str, is_trained: bool = False) -> None:
 def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict[str, np.ndarray]]:
     """Cleans a batch's sequences and reads its other columns, or says which row is wrong."""
     column = batch.columns[spec.sequence]
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_null(column.type):
-        column = column.cast(pa.string())
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not any(is_kind(kind) for is_kind in TEXT_TYPES):
         raise ValueError(f"{source.name}: the column {spec.sequence!r} holds {column.type}, not text")
     columns = {"numbers": batch.numbers}
 
@@ -150,15 +185,12 @@ def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict
         return source.location(int(batch.numbers[row]))
 
     def texts(column: str) -> list[str]:
-        values = [str("" if value is None else value).strip() for value in batch.columns[column].to_pylist()]
-        if "" in values:
-            raise ValueError(f"{location(values.index(''))}: {column} is empty: every row needs one")
-        return values
+        return names_in(batch, source, column)
 
-    sequences = _canonical(pc.ascii_trim_whitespace(column.cast(pa.string()).fill_null("")), location)
+    sequences = _canonical(pc.ascii_trim_whitespace(as_text(column).fill_null("")), location)
     if spec.labels:
-        first = int(batch.numbers[0])
-        labels = np.column_stack([to_numbers(batch.columns[name], source, first, name) for name in spec.labels])
+        columns_of_labels = (to_numbers(batch.columns[name], source, batch.numbers, name) for name in spec.labels)
+        labels = np.column_stack(list(columns_of_labels))
         unlabelled = np.flatnonzero(np.isnan(labels).all(axis=1))
         if len(unlabelled):
             raise ValueError(
@@ -173,9 +205,8 @@ def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict
         columns["splits"] = np.array([SPLIT_NAMES[name.lower()] for name in names], np.int8)
     if spec.group:
         columns["groups"] = hash_texts(texts(spec.group))
-    id_column = spec.id or ("id" if "id" in batch.columns else None)
-    if id_column:
-        columns["names"] = hash_texts(texts(id_column))
+    if spec.id:
+        columns["names"] = hash_texts(texts(spec.id))
     return sequences, columns
 
 

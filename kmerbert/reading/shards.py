@@ -111,8 +111,8 @@ class Shards:
         """Yields float64 arrays (n, outputs) of all measured values, NaN where missing; reads no other column."""
         for group in self.groups:
             for batch, source in self.read(group, names):
-                first = int(batch.numbers[0])
-                yield np.column_stack([to_numbers(batch.columns[name], source, first, name) for name in names])
+                values = (to_numbers(batch.columns[name], source, batch.numbers, name) for name in names)
+                yield np.column_stack(list(values))
 
 
 def open_shards(

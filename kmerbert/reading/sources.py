@@ -1,29 +1,29 @@
 """Tables of sequences from files, from the Hub and from memory, as Arrow batches that know the line of every row.
 
 A source reads what is there and says where it is; it judges neither sequences nor splits. Memory does not grow with the
-file. A new file format is one more ending in `FORMATS` and one more `_read_...` method of `FileSource`.
+file. A new file format is one more ending in `FORMATS` and one more `_read_...` method of `FileSource`. How text is
+decoded is in `text.py`, how it is divided into cells in `delimited.py`.
 """
 
-import csv
-import io
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet
 
-from kmerbert.dna.sequences import is_dna
-from kmerbert.errors import counted, one_line
+from kmerbert.dna.sequences import is_dna, is_kmers
+from kmerbert.errors import one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
+from kmerbert.reading.delimited import SURELY_DNA, Batch, DelimitedFile, Head
+from kmerbert.reading.text import BLOCK_BYTES, open_bytes, read_blocks, read_lines
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -34,14 +34,6 @@ FORMATS = {
 }  # fmt: skip
 MISSING = ("", "NA", "N/A", "na", "nan", "NaN", "NAN", "null", "None")
 BATCH_ROWS = 10_000
-BLOCK_BYTES = 1 << 22  # text tables are read in blocks of this size; a line cannot be longer
-
-
-class Batch(NamedTuple):
-    """Some rows: their columns, and int64 array (n,), their 1-based numbers (lines or rows) in the source."""
-
-    columns: dict[str, pa.Array]
-    numbers: np.ndarray
 
 
 class Source(Protocol):
@@ -92,8 +84,12 @@ class FastaRecord(NamedTuple):
     line: int
 
 
-def read_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
-    """Reads FASTA lines into records; the id is the first word of the header, line breaks inside a sequence are joined.
+def read_fasta(lines: Iterable[str], whole_headers: bool = False) -> Iterator[FastaRecord]:
+    """Reads FASTA lines into records; line breaks inside a sequence are joined.
+
+    Args:
+        lines: The text.
+        whole_headers: Whether a name is all of its header, and not only the first word.
 
     Raises:
         ValueError: The text does not begin with a header, or a header has no name.
@@ -110,7 +106,7 @@ def read_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
             words = line[1:].split()
             if not words:
                 raise ValueError(f"line {number}: a FASTA header without a name: write >name")
-            name, parts, start = words[0], [], number
+            name, parts, start = line[1:].strip() if whole_headers else words[0], [], number
         elif line and name is None:
             raise ValueError(f"line {number}: {line[:30]!r} before the first header: a FASTA file begins with >name")
         elif line:
@@ -119,25 +115,57 @@ def read_fasta(lines: Iterable[str]) -> Iterator[FastaRecord]:
         yield FastaRecord(name, "".join(parts), start)
 
 
+class _Text(NamedTuple):
+    """How a file of delimited text is laid out: its cells, its columns' names, and whether its first row has them."""
+
+    table: DelimitedFile
+    names: list[str]
+    has_header: bool
+
+    def reason(self, needed: Sequence[str]) -> str | None:
+        """Why columns may be missing, as far as the first lines tell."""
+        head, delimiter = self.table.head, self.table.delimiter
+        if not self.has_header:
+            return f"it has no header: its first line is {head.text[:60]!r}"
+        for number, line in enumerate(head.lines[1:], 2):
+            if set(needed) <= {cell.strip().strip('"') for cell in line.split(delimiter)}:
+                return f"line {number} has the names: delete what is above it"
+        if len(self.names) == 1:
+            for other in "\t,; ".replace(delimiter, ""):
+                if other in head.text.strip():
+                    return _separated_by(other)
+        if any(len(cell) >= SURELY_DNA and is_dna(cell) for cell in head.cells):
+            return "the first line is a row: write a line with the columns' names above it"
+        return None
+
+
+def _separated_by(delimiter: str) -> str:
+    endings = {"\t": "should end in .tsv", ",": "should end in .csv", ";": "should end in .csv, with commas"}
+    remedy = endings.get(delimiter, "should end in .tsv, with tabs")
+    return f"the columns are separated by {delimiter!r}: the file's name {remedy}"
+
+
 @dataclass(frozen=True)
 class FileSource:
     """Rows of one file.
 
     A table has a header line that names its columns. A text file whose first line is DNA has none: its columns are the
-    sequence and, after a tab, one number (the format of the DREAM Challenge). Empty lines at the end of a file are no
-    rows; other empty lines are rows without values.
+    sequence and, after a delimiter, one number (the format of the DREAM Challenge). Empty lines at the end of a file are
+    no rows; other empty lines are rows without values. Text that begins with `>` is FASTA, whatever the file is called.
 
     Attributes:
         path: The file; its ending says the format.
         sequence_column: Name of the column with the DNA, also where the file itself has no names.
         headerless_label: Name of the number's column in a file without a header.
         checksum_dir: As for `file_checksum`.
+        has_header: Whether the first row of delimited text names the columns; None to tell by the row.
     """
 
     path: Path
     sequence_column: str = "sequence"
     headerless_label: str | None = None
     checksum_dir: Path | None = None
+    has_header: bool | None = None
 
     @property
     def name(self) -> str:
@@ -177,136 +205,181 @@ class FileSource:
         if not self.path.is_file():
             raise ValueError(f"{self.path}: no such file")
         if self.format and self.path.stat().st_size == 0:
-            raise ValueError(f"{self.path}: the file is empty")
+            raise ValueError(f"{self.path} is empty")
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, in their order; of JSON lines, those that the first line has.
+
+        Raises:
+            ValueError: As for `batches`.
+        """
+        self.check()
+        with self._readable():
+            if self.format == "json":
+                return list(next((self._record(number, line) for number, line in self._json_lines()), {}))
+            if self.format == "parquet":
+                return pyarrow.parquet.ParquetFile(self._parquet()).schema_arrow.names
+            text = None if self.format == "fasta" else self._open_text()
+            return text.names if text else [self.sequence_column, "id"]
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
-        """Reads the named columns.
+        """Reads the named columns; those of delimited text are text.
 
         Raises:
             ValueError: The file is missing, empty, not text, cut off, not of its format, or lacks a column.
         """
         self.check()
         readers = {"json": self._read_json, "parquet": self._read_parquet, "fasta": self._read_fasta}
-        try:
+        with self._readable():
             yield from readers.get(self.format, self._read_text)(list(columns))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{self.path}: not a text file ({error.reason} at byte {error.start})") from None
-        except (pa.ArrowException, OSError) as error:
-            hint = ": is it whole, and of the format that its name says?"
-            if "block size" in str(error):
-                hint = f": a line is longer than {BLOCK_BYTES >> 20} million letters; write long sequences as FASTA"
-            raise ValueError(f"{self.path}: cannot be read ({one_line(error)}){hint}") from None
 
-    def _open(self) -> pa.NativeFile:
-        return pa.input_stream(str(self.path), compression=split_endings(self.path)[1])
-
-    def _open_text(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(self._open(), encoding="utf-8-sig")
-
-    def _read_text(self, columns: list[str]) -> Iterator[Batch]:
-        with self._open_text() as text:
-            first_line = text.readline(BLOCK_BYTES).rstrip("\r\n")
-        if "\0" in first_line:
-            raise ValueError(f"{self.path}: not a text file (it contains zero bytes)")
-        is_quoted = self.format == "," and '"' in first_line
-        names = next(csv.reader([first_line])) if is_quoted else first_line.split(self.format)
-        is_headerless = self.sequence_column not in names and _looks_like_a_row(names)
-        if is_headerless:
-            names = [self.sequence_column, self.headerless_label or "value"][: len(names)]
-        self._check_columns(columns, names, first_line)
-        batches = self._parse_text(columns, names, first_number=1 if is_headerless else 2)
-        yield from without_empty_end(batches, self._open_text, self.format)
-
-    def _parse_text(self, columns: list[str], names: list[str], first_number: int) -> Iterator[Batch]:
-        """The named columns of all rows, from the line of that number on."""
-        rejected: list[pyarrow.csv.InvalidRow] = []
-
-        def reject(row: pyarrow.csv.InvalidRow) -> str:
-            rejected.append(row)
-            return "error"
-
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
         try:
-            for batch in pyarrow.csv.open_csv(
-                self._open(),
-                pyarrow.csv.ReadOptions(
-                    column_names=names, skip_rows=first_number - 1, use_threads=False, block_size=BLOCK_BYTES
-                ),
-                pyarrow.csv.ParseOptions(
-                    delimiter=self.format,
-                    quote_char='"' if self.format == "," else False,
-                    ignore_empty_lines=False,
-                    invalid_row_handler=reject,
-                ),
-                pyarrow.csv.ConvertOptions(
-                    include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-                ),
-            ):
-                values = dict(zip(columns, batch.columns, strict=True))
-                yield Batch(values, np.arange(first_number, first_number := first_number + batch.num_rows))
-        except pa.ArrowInvalid:
-            if not rejected:
-                raise
-            row = rejected[0]
+            yield
+        except (pa.ArrowException, OSError) as error:
             raise ValueError(
-                f"{self.location(row.number)}: {counted(row.actual_columns, 'column')}, but {row.expected_columns} in the first "
-                f"line: {row.text[:60]!r}"
+                f"{self.path}: cannot be read ({one_line(error)}): is it whole, and of the format that its name says?"
             ) from None
 
-    def _check_columns(self, needed: list[str], names: list[str], first_line: str = "") -> None:
+    def _open_text(self) -> "_Text | None":
+        """Finds out how delimited text is laid out; None if it is FASTA."""
+        delimiter, line = self.format, next(read_lines(self.path), "")
+        for other in "\t,; ".replace(delimiter, "") if delimiter not in line else "":
+            if other in line and self.sequence_column in (cell.strip('"') for cell in line.split(other)):
+                if split_endings(self.path)[0] != ".txt":
+                    self._fail_columns(self.sequence_column, [line], _separated_by(other))
+                delimiter = other
+                break
+        table = DelimitedFile(self.path, delimiter)
+        head = table.head
+        if self.sequence_column not in head.cells and head.text.startswith(">"):
+            return None
+        is_row = self.sequence_column not in head.cells and _looks_like_a_row(head.cells)
+        if self.has_header or (self.has_header is None and not is_row):
+            return _Text(table, ["", *head.cells] if self._has_row_names(head) else head.cells, has_header=True)
+        if len(head.cells) > 2:
+            raise ValueError(
+                f"{self.path}: {len(head.cells)} columns, but without a header there must be two, sequence and value"
+            )
+        names = [self.sequence_column, self.headerless_label or "value"]
+        return _Text(table, names[: len(head.cells)], has_header=False)
+
+    def _has_row_names(self, head: Head) -> bool:
+        """Tells whether R has written the rows' names, and no name for their column."""
+        if len(head.second) != len(head.cells) + 1:
+            return False
+        if self.sequence_column not in head.cells:
+            return head.is_quoted
+        column = head.cells.index(self.sequence_column)
+        return is_dna(head.second[column + 1]) and not is_dna(head.second[column])
+
+    def _read_text(self, columns: list[str]) -> Iterator[Batch]:
+        text = self._open_text()
+        if text is None:
+            yield from self._read_fasta(columns)
+            return
+        self._check_columns(columns, text.names, text)
+        yield from text.table.batches(columns, text.names, text.has_header)
+
+    def _check_columns(self, needed: list[str], names: list[str], text: "_Text | None" = None) -> None:
         if repeated := [name for name in needed if names.count(name) > 1]:
             raise ValueError(f"{self.path}: the header has the column {repeated[0]!r} twice")
         if not (missing := [name for name in needed if name not in names]):
             return
-        hint = "name the columns with `sequence_column`, `label_column`, ..."
-        for delimiter, ending in (("\t", ".tsv"), (",", ".csv"), (";", ".csv, with commas")):
-            if len(names) == 1 and delimiter in first_line and delimiter != self.format:
-                hint = f"the columns are separated by {delimiter!r}: the file's name should end in {ending}"
+        hint = text.reason(needed) if text else None
+        if divided := [name for name in names if "," in name and missing[0] in map(str.strip, name.split(","))]:
+            hint = f"a name that contains a comma is written in quotes, as in `label_column` '\"{divided[0]}\"'"
+        self._fail_columns(missing[0], names, hint or "name the columns with `sequence_column`, `label_column`, ...")
+
+    def _fail_columns(self, missing: str, names: list[str], hint: str) -> NoReturn:
         shown = ", ".join(repr(name[:30]) for name in names[:12])
-        raise ValueError(f"{self.path}: no column {missing[0]!r}; it has the columns {shown}; {hint}")
+        raise ValueError(f"{self.path}: no column {missing!r}; it has the columns {shown}; {hint}")
+
+    def _json_lines(self) -> Iterator[tuple[int, str]]:
+        return numbered_lines(read_lines(self.path))
 
     def _read_json(self, columns: list[str]) -> Iterator[Batch]:
-        with self._open_text() as text:
-            for lines in _in_blocks(numbered_lines(text)):
-                records = [self._record(number, line) for number, line in lines]
-                if lines[0][0] == 1:
-                    self._check_columns(columns, list(records[0]))
-                values = {name: _column([record.get(name) for record in records]) for name in columns}
-                yield Batch(values, np.array([number for number, _ in lines]))
+        for lines in _in_blocks(self._json_lines()):
+            records = [self._record(number, line) for number, line in lines]
+            if lines[0][0] == 1:
+                # A column may begin later; if no line has it, it is missing.
+                later = [name for name in columns if name not in records[0] and self._has_key(name)]
+                self._check_columns(columns, [*records[0], *later])
+            values = {name: _column([record.get(name) for record in records]) for name in columns}
+            yield Batch(values, np.array([number for number, _ in lines]))
+
+    def _has_key(self, name: str) -> bool:
+        """Tells whether any line of JSON has a key."""
+        written = json.dumps(name, ensure_ascii=False)
+        lines = ((number, line) for number, line in self._json_lines() if written in line or "\\u" in line)
+        return any(name in self._record(number, line) for number, line in lines)
 
     def _record(self, number: int, line: str) -> dict[str, Any]:
-        with suppress(ValueError, RecursionError):
-            if isinstance(record := json.loads(line), dict):
-                return record
+        try:
+            with suppress(ValueError, RecursionError):
+                if isinstance(record := json.loads(line, object_pairs_hook=_object), dict):
+                    return record
+        except LookupError as error:
+            raise ValueError(f"{self.location(number)}: the key {error.args[0]!r} is there twice") from None
         raise ValueError(
             f'{self.location(number)}: {line.strip()[:40]!r}: each line must be one object, {{"column": value, ...}}'
         )
 
+    def _parquet(self) -> pa.BufferReader | Path:
+        return pa.BufferReader(open_bytes(self.path).read()) if split_endings(self.path)[1] else self.path
+
     def _read_parquet(self, columns: list[str]) -> Iterator[Batch]:
-        is_compressed = split_endings(self.path)[1] is not None
-        content = pa.BufferReader(self._open().read()) if is_compressed else self.path
-        file = pyarrow.parquet.ParquetFile(content, pre_buffer=False)  # a buffer would keep all that was read
+        file = pyarrow.parquet.ParquetFile(self._parquet(), pre_buffer=False)  # a buffer would keep all that was read
         self._check_columns(columns, file.schema_arrow.names)
         first = 1
         for batch in file.iter_batches(BATCH_ROWS, columns=columns):
             values = {name: batch.column(name) for name in columns}
             yield Batch(values, np.arange(first, first := first + batch.num_rows))
 
+    def _has_repeated_words(self) -> bool:
+        """Tells whether headers of FASTA have the same first word, which then is no id."""
+        hashes = [
+            np.fromiter(map(hash, re.findall(rb"^>[ \t]*+([^ \t\n]++)", block.text, re.MULTILINE)), np.int64)
+            for block in read_blocks(self.path)
+        ]
+        words = np.concatenate([np.empty(0, np.int64), *hashes])
+        return len(np.unique(words)) < len(words)
+
     def _read_fasta(self, columns: list[str]) -> Iterator[Batch]:
         if extra := [name for name in columns if name not in (self.sequence_column, "id")]:
             raise ValueError(f"{self.path}: a FASTA file has no column {extra[0]!r}: use a table (.tsv, .csv, ...)")
-        with self._open_text() as text:
+        whole_headers = "id" in columns and self._has_repeated_words()
+        blocks = _in_blocks(read_fasta(read_lines(self.path), whole_headers))
+        while True:
             try:
-                for records in _in_blocks(read_fasta(text)):
-                    ids, sequences, lines = zip(*records, strict=True)
-                    yield Batch({self.sequence_column: pa.array(sequences), "id": pa.array(ids)}, np.array(lines))
-            except UnicodeDecodeError:
-                raise
+                records = next(blocks, None)
             except ValueError as error:
-                raise ValueError(f"{self.path}, {error}") from None
+                is_located = str(error).startswith(str(self.path))
+                raise ValueError(str(error) if is_located else f"{self.path}, {error}") from None
+            if records is None:
+                return
+            ids, sequences, lines = zip(*records, strict=True)
+            values = {self.sequence_column: pa.array(sequences), "id": pa.array(ids)}
+            yield Batch({name: values[name] for name in columns}, np.array(lines))
 
 
-def _looks_like_a_row(fields: list[str]) -> bool:
-    return is_dna(fields[0].strip()) and (len(fields) == 1 or (len(fields) == 2 and _is_number(fields[1])))
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; LookupError for a key that occurs twice."""
+    record = dict(pairs)
+    if len(record) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise LookupError(next(key for key in keys if keys.count(key) > 1))
+    return record
+
+
+def _looks_like_a_row(cells: list[str]) -> bool:
+    """Tells whether the cells of a first line are a sequence, or a sequence and a number."""
+    sequence, *values = cells
+    if len(values) > 1 or not (is_dna(sequence) or is_kmers(sequence)):
+        return False
+    return not values or _is_number(values[0]) or len(sequence) >= SURELY_DNA
 
 
 def numbered_lines(text: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -321,34 +394,6 @@ def numbered_lines(text: Iterable[str]) -> Iterator[tuple[int, str]]:
         if line.strip("\r\n"):
             yield from held
             held.clear()
-
-
-def without_empty_end(batches: Iterable[Batch], lines: Callable[[], Iterable[str]], delimiter: str) -> Iterator[Batch]:
-    """Drops the last rows of a table if their lines hold nothing, or nothing but delimiters.
-
-    Args:
-        batches: Text columns, perhaps not all columns of the table.
-        lines: Opens the table's text again; called only if the last rows have no value in the columns that were read.
-        delimiter: Between the fields of a line.
-
-    Yields:
-        The batches, divided where only a later one shows whether rows are the last.
-    """
-    held: list[Batch] = []
-    for columns, numbers in batches:
-        n_full = len(numbers)
-        while n_full and not any(values[n_full - 1].as_py() for values in columns.values()):
-            n_full -= 1
-        if n_full:
-            yield from held
-            yield Batch({name: values[:n_full] for name, values in columns.items()}, numbers[:n_full])
-            held = []
-        if n_full < len(numbers):
-            held.append(Batch({name: values[n_full:] for name, values in columns.items()}, numbers[n_full:]))
-    # Columns that were not read may hold something: a row without a sequence is a mistake, and not the end of the file.
-    last = deque(lines(), sum(len(batch.numbers) for batch in held)) if held else ()
-    if any(line.replace(delimiter, "").strip("\r\n") for line in last):
-        yield from held
 
 
 def _in_blocks(items: Iterable[Any]) -> Iterator[list[Any]]:
@@ -473,12 +518,22 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def to_numbers(values: pa.Array, source: Source, first: int, column: str) -> np.ndarray:
+def as_text(values: pa.Array) -> pa.Array:
+    """Returns a column as text (`pa.string()`), whatever type it has; null stays null."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowNotImplementedError:  # lists and the like
+        return pa.array([None if value is None else str(value) for value in values.to_pylist()], pa.string())
+
+
+def to_numbers(values: pa.Array, source: Source, rows: np.ndarray, column: str) -> np.ndarray:
     """Reads measured values.
 
     Args:
-        values: One column of a batch, text or numbers.
-        source, first: Source of the batch and number of its first row, for messages.
+        values: One column of a batch, text or numbers (n,).
+        source, rows: Source of the batch and its `numbers`, int array (n,), for messages.
         column: Name of the column, for messages.
 
     Returns:
@@ -493,16 +548,37 @@ def to_numbers(values: pa.Array, source: Source, first: int, column: str) -> np.
     try:
         numbers = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        for row, value in enumerate(values.to_pylist()):
+        for number, value in zip(rows, values.to_pylist(), strict=True):
             if value is not None and not _is_number(str(value)):
-                hint = " (write decimals with a point)" if "," in str(value) else ""
                 raise ValueError(
-                    f"{source.location(first + row)}: {column} is {str(value)[:40]!r}: allowed are numbers{hint}"
+                    f"{source.location(int(number))}: {column} is {str(value)[:40]!r}: allowed are numbers"
+                    f"{_number_hint(str(value))}"
                 ) from None
         numbers = np.array([np.nan if value is None else float(value) for value in values.to_pylist()])
     if (is_infinite := np.abs(numbers) > np.finfo(np.float32).max).any():
         row = int(is_infinite.argmax())
         raise ValueError(
-            f"{source.location(first + row)}: {column} is {numbers[row]}: allowed are finite numbers (float32)"
+            f"{source.location(int(rows[row]))}: {column} is {numbers[row]}: allowed are finite numbers (float32)"
         )
     return numbers
+
+
+def _number_hint(text: str) -> str:
+    """What a text that is no number may mean, and how that is written.
+
+    >>> _number_hint("1,100")
+    ' (write 1100 if the comma separates thousands, 1.100 if it is a decimal comma)'
+    >>> _number_hint("1,5"), _number_hint("1,100,000"), _number_hint("high")
+    (' (write decimals with a point: 1.5)', ' (write thousands without separators, decimals with a point)', '')
+    """
+    text = text.strip()
+    if re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
+        whole, decimal = text.replace(",", ""), text.replace(",", ".")
+        return f" (write {whole} if the comma separates thousands, {decimal} if it is a decimal comma)"
+    if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text):
+        return f" (write decimals with a point: {text.replace(',', '.')})"
+    if re.fullmatch(r"[-+]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?", text):
+        return " (write thousands without separators, decimals with a point)"
+    if text.startswith("\u2212"):
+        return " (its first letter only looks like a minus sign: write -)"
+    return ""

@@ -15,7 +15,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from kmerbert.errors import counted, one_line
 from kmerbert.predicting.table import check_columns, read_numbers, read_row_values, read_table
 from kmerbert.reading.sources import FileSource, readable_file
 from kmerbert.scoring.metrics import regression_metrics
@@ -184,18 +183,14 @@ def read_test_file(path: Path) -> tuple[np.ndarray, np.ndarray]:
         ValueError: The file is missing or no such table, or a value is missing or no finite number.
     """
     _check_file(path, "it has the private labels; without it, score with `leaderboard` public")
-    try:
-        table = pd.read_csv(path, sep="\t", header=None, dtype=str, keep_default_na=False, skip_blank_lines=False)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a table of sequences and values: {one_line(error)}") from None
-    if table.shape[1] != 2:
-        raise ValueError(
-            f"{path}: {counted(table.shape[1], 'column')}, but there must be two, sequence<TAB>measured value, without a header"
-        )
-    labels = pd.to_numeric(table[1], errors="coerce").to_numpy(np.float64)
+    table = read_table(FileSource(path, headerless_label="value", has_header=False), "challenge_dir")
+    if "value" not in table:
+        raise ValueError(f"{path}: 1 column, but there must be two, sequence<TAB>measured value, without a header")
+    labels = pd.to_numeric(table["value"], errors="coerce").to_numpy(np.float64)
     for row in np.flatnonzero(~np.isfinite(labels))[:1]:
-        raise ValueError(f"{path}, line {row + 1}: the value is {table[1][row]!r}: every row needs a measured number")
-    return table[0].str.upper().to_numpy(), labels
+        location = f"{path}, line {table.index[row]}"
+        raise ValueError(f"{location}: the value is {table['value'].iloc[row]!r}: every row needs a measured number")
+    return table["sequence"].str.upper().to_numpy(dtype=object), labels
 
 
 def _check_file(path: Path, hint: str) -> None:
@@ -251,19 +246,15 @@ def _read_subset(folder: Path, subset: Subset, n_rows: int) -> np.ndarray:
     """Reads the rows of a subset, each once; int64 (n,) or (n, 2)."""
     path = next((folder / name for name in subset.tables if (folder / name).is_file()), folder / subset.tables[0])
     _check_file(path, f"{SUBSET_FOLDER} lists the private rows; without it, score with `leaderboard` public")
-    try:
-        table = pd.read_csv(path, usecols=subset.columns.__contains__, dtype=str, keep_default_na=False)
-    except ValueError as error:
-        raise ValueError(f"{path} is not a table: {one_line(error)}") from None
+    table = read_table(FileSource(path, has_header=True), "challenge_dir", subset.columns)
     rows = np.empty((len(table), len(subset.columns)), np.int64)
     for position, column in enumerate(subset.columns):
-        if column not in table:
-            raise ValueError(f"{path}: no column {column!r}; it must have {', '.join(subset.columns)}")
         numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
         is_row = (numbers >= 0) & (numbers < n_rows) & (numbers % 1 == 0)
-        for line in np.flatnonzero(~is_row)[:1]:
+        for row in np.flatnonzero(~is_row)[:1]:
             allowed = f"rows of {TEST_FILE}, from 0 to {n_rows - 1}"
-            raise ValueError(f"{path}, line {line + 2}: {column} is {table[column][line]!r}: allowed are {allowed}")
+            location = f"{path}, line {table.index[row]}"
+            raise ValueError(f"{location}: {column} is {table[column].iloc[row]!r}: allowed are {allowed}")
         rows[:, position] = numbers
     return rows if subset.is_pairs else rows[:, 0]
 
@@ -294,17 +285,10 @@ def read_submission(path: str, challenge: Challenge) -> np.ndarray:
         with readable_file("predictions_file", Path(path)):
             rows, values = read_row_values(Path(path))
         return _in_test_order(rows, values, challenge, path)
-    source = FileSource(Path(path))
-    table, first = read_table(source, "predictions_file", header=None), 1
-    if source.format != "parquet":
-        if len(table) and {"sequence", "prediction"} & set(table.iloc[0]):
-            table, first = table[1:].set_axis(table.iloc[0], axis=1), 2
-        elif table.shape[1] == 2:
-            table.columns = ["sequence", "prediction"]
-        else:
-            table.columns = table.iloc[0] if len(table) else table.columns
+    source = FileSource(Path(path), headerless_label="prediction")
+    table = read_table(source, "predictions_file")
     check_columns(table, ["sequence", "prediction"], path, "or, without header, sequence<TAB>prediction")
-    predicted, n_rows = read_numbers(table, "prediction", source, first=first), len(challenge.measured)
+    predicted, n_rows = read_numbers(table, "prediction", source), len(challenge.measured)
     if challenge.sequences is None:
         if len(predicted) < n_rows:
             raise ValueError(f"{path} has {len(predicted)} rows, but row {n_rows - 1} (from 0) is public: {_NEEDED}")
@@ -314,7 +298,7 @@ def read_submission(path: str, challenge: Challenge) -> np.ndarray:
     sequences = table["sequence"].astype(str).str.upper().to_numpy(dtype=object)
     for row in np.flatnonzero(sequences != challenge.sequences)[:1]:
         problem = f"the sequence is {sequences[row]!r}, in the test file {challenge.sequences[row]!r}"
-        raise ValueError(f"{source.location(first + row)}: {problem}: {_NEEDED}")
+        raise ValueError(f"{source.location(int(table.index[row]))}: {problem}: {_NEEDED}")
     return predicted
 
 

@@ -9,7 +9,8 @@ Three kinds of table, each also with `.gz`, `.bz2` or `.zst` behind its name:
 Members are known by their id or by their sequence. Memory is three numbers for each member, however long the names are.
 """
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -17,20 +18,21 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, is_dna
-from kmerbert.errors import counted, one_line
-from kmerbert.reading.rows import hash_texts
-from kmerbert.reading.sources import BLOCK_BYTES, FileSource
+from kmerbert.errors import one_line
+from kmerbert.reading.delimited import SURELY_DNA, DelimitedFile
+from kmerbert.reading.rows import hash_texts, names_in
+from kmerbert.reading.sources import FileSource
+from kmerbert.reading.text import read_blocks
 
+logger = logging.getLogger(__name__)
 By = Literal["id", "sequence"]
 ALLOWED = (
     "allowed are CD-HIT's .clstr, two columns without a header (representative and member), or a header with the "
     "columns 'cluster' and 'id' or 'sequence'"
 )
 _MEMBER = r"^\d+\t\d+[a-z]+, >(?P<name>.+)\.\.\. (?:\*|at .+)$"  # of CD-HIT: 0 <tab> 110nt, >name... at +/98.18%
-_SURELY_DNA = 15  # a first member with this many bases is a sequence, not an id
 
 
 class ClusterTable(NamedTuple):
@@ -42,6 +44,7 @@ class ClusterTable(NamedTuple):
         members: uint64 array (m,), rising: hashes of the ids, or of the sequences in the letters ACGTN (`rows.hash_texts`).
         clusters: int64 array (m,), each member's cluster, numbered from 0 by first appearance in the file.
         hint: What may be wrong if rows are in no cluster, for messages.
+        sequences: uint64 array (m,), hashes of the sequences that the file has next to its ids; None if it has none.
     """
 
     name: str
@@ -49,14 +52,19 @@ class ClusterTable(NamedTuple):
     members: np.ndarray
     clusters: np.ndarray
     hint: str
+    sequences: np.ndarray | None = None
 
 
 class _Part(NamedTuple):
-    """Some members: their names or sequences, hashes of their clusters (uint64 or int64), 1-based lines."""
+    """Some members: their names or sequences, hashes of their clusters (uint64 or int64), 1-based lines.
+
+    `sequences` are those next to names, as written; empty if there are none.
+    """
 
     members: list[str]
     clusters: np.ndarray
     lines: np.ndarray
+    sequences: Sequence[str] = ()
 
 
 def read_clusters(path: str | Path, prefer: By = "id") -> ClusterTable:
@@ -71,30 +79,38 @@ def read_clusters(path: str | Path, prefer: By = "id") -> ClusterTable:
             a member is in two clusters; the message has the line.
     """
     source, by, parts, hint = _open(Path(path), prefer)
-    members, clusters, lines = [], [], []
+    members, clusters, lines, sequences = [], [], [], []
     try:
-        for names, cluster, numbers in parts:
+        for part in parts:
+            names = part.members
             if "" in names:
-                raise ValueError(f"{source.path}, line {numbers[names.index('')]}: a member without {by}")
-            names = _clean(names, numbers, source.name) if by == "sequence" else names
+                raise ValueError(f"{source.path}, line {part.lines[names.index('')]}: a member without {by}")
+            names = _clean(names, part.lines, source.name) if by == "sequence" else names
             members.append(hash_texts(names))
-            clusters.append(cluster)
-            lines.append(numbers)
-    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read ({one_line(error)}): is it whole, and text?") from None
+            clusters.append(part.clusters)
+            lines.append(part.lines)
+            if part.sequences:
+                sequences.append(hash_texts([_letters(sequence) for sequence in part.sequences]))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({one_line(error)})") from None
     if not sum(map(len, members)):
         raise ValueError(f"{path}: it has no clusters; {ALLOWED}")
     codes = pd.factorize(np.concatenate(clusters))[0].astype(np.int64)
-    return _sorted(ClusterTable(str(path), by, np.concatenate(members), codes, hint), np.concatenate(lines))
+    known = np.concatenate(sequences) if sequences else None
+    table = ClusterTable(str(path), by, np.concatenate(members), codes, hint, known)
+    return _sorted(table, np.concatenate(lines))
 
 
-def assign_clusters(table: ClusterTable, rows: np.ndarray, location: Callable[[int], str]) -> np.ndarray:
-    """Finds the cluster of every row.
+def assign_clusters(
+    table: ClusterTable, rows: np.ndarray, location: Callable[[int], str], sequences: np.ndarray | None = None
+) -> np.ndarray:
+    """Finds the cluster of every row; ids that have another sequence in the file of clusters are told.
 
     Args:
         table: Result of `read_clusters`; it may have members that are no rows.
         rows: uint64 array (n,), `rows.hash_texts` of the rows' ids or of their sequences, as `table.by` says.
         location: Tells where a row (0-based) is, for messages.
+        sequences: uint64 array (n,), that of the rows' sequences where `table.sequences` is known; None to compare none.
 
     Returns:
         int64 array (n,), the clusters of the table.
@@ -109,6 +125,13 @@ def assign_clusters(table: ClusterTable, rows: np.ndarray, location: Callable[[i
             f"{location(int(missing[0]))}: its {table.by} is in no cluster of {table.name} (as for {len(missing) - 1} more of "
             f"{len(rows)} rows): every row needs a cluster{table.hint}"
         )
+    if sequences is not None and table.sequences is not None:
+        differs = np.flatnonzero(table.sequences[positions] != sequences)
+        for row in differs[:1]:
+            logger.warning(
+                "%s: %s has another sequence for its id (as for %d more of %d rows): were the clusters made from these rows?",
+                *(location(int(row)), table.name, len(differs) - 1, len(rows)),
+            )
     return table.clusters[positions]
 
 
@@ -118,37 +141,33 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        first = next((lines[0].as_py() for lines, _ in _lines(path)), "").removeprefix("\ufeff")
-    except (pa.ArrowException, UnicodeDecodeError, OSError):
-        first = ""
+        first = next((lines[0].as_py() for lines, _ in _lines(path)), "")
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({one_line(error)}); {ALLOWED}") from None
+    except ValueError as error:
+        raise ValueError(f"{error}; {ALLOWED}") from None
     if not first:
-        problem = "not one line can be read" if path.stat().st_size else "the file is empty"
-        raise ValueError(f"{path}: {problem}; {ALLOWED}")
+        raise ValueError(f"{path}: the file is empty; {ALLOWED}")
     if first.startswith(">Cluster"):
         return source, "id", _read_cdhit(path), "; CD-HIT cuts names off unless it is run with -d 0"
     if ".clstr" in path.suffixes or source.format not in ("\t", ","):
         raise ValueError(f"{path}: not a table of clusters; {ALLOWED}")
-    names = [name.strip().strip('"') for name in first.split(source.format)]
+    table = DelimitedFile(path, source.format)
+    names = table.head.cells
     columns = [name for name in (prefer, "id", "sequence") if name in names]
     if "cluster" in names and columns:
-        return FileSource(path, columns[0]), columns[0], _read_table(FileSource(path, columns[0])), ""
+        return source, columns[0], _read_table(source, columns[0], names), ""
     if len(names) != 2 or columns or "cluster" in names:
         raise ValueError(f"{path}: its first line is {first[:60]!r}; {ALLOWED}")
-    by = "sequence" if len(names[1]) >= _SURELY_DNA and is_dna(names[1]) else "id"
-    return source, by, _read_pairs(path, source.format), ""
+    by = "sequence" if len(names[1]) >= SURELY_DNA and is_dna(names[1]) else "id"
+    return source, by, _read_pairs(table), ""
 
 
 def _lines(path: Path) -> Iterator[tuple[pa.Array, np.ndarray]]:
     """Lines of a text file and their numbers, 1-based, in blocks; without the empty ones."""
-    first = 1
-    for batch in pyarrow.csv.open_csv(
-        pa.input_stream(str(path)),
-        pyarrow.csv.ReadOptions(column_names=["line"], use_threads=False, block_size=BLOCK_BYTES),
-        pyarrow.csv.ParseOptions(delimiter="\1", quote_char=False, ignore_empty_lines=False),
-        pyarrow.csv.ConvertOptions(column_types={"line": pa.string()}, strings_can_be_null=False),
-    ):
-        lines, numbers = batch.column(0), np.arange(first, first + batch.num_rows)
-        first += batch.num_rows
+    for block in read_blocks(path):
+        lines = pa.array(block.text.decode().split("\n")[:-1])
+        numbers = block.first + np.arange(len(lines))
         is_full = pc.not_equal(lines, "")
         if pc.any(is_full).as_py():
             yield lines.filter(is_full), numbers[is_full.to_numpy(zero_copy_only=False)]
@@ -172,30 +191,22 @@ def _read_cdhit(path: Path) -> Iterator[_Part]:
         yield _Part(pc.replace_substring_regex(names, r"\s.*", "").to_pylist(), clusters, numbers)
 
 
-def _read_pairs(path: Path, delimiter: str) -> Iterator[_Part]:
-    for lines, numbers in _lines(path):
-        fields = pc.split_pattern(lines, delimiter)
-        counts = pc.list_value_length(fields).to_numpy()
-        if (counts != 2).any():
-            bad = int(np.argmax(counts != 2))
-            raise ValueError(
-                f"{path}, line {numbers[bad]}: {counted(counts[bad], 'column')}, but 2 in the first line: "
-                f"{lines[bad].as_py()[:60]!r}"
-            )
-        representatives, members = (pc.ascii_trim_whitespace(pc.list_element(fields, side)) for side in (0, 1))
+def _read_pairs(table: DelimitedFile) -> Iterator[_Part]:
+    columns = ("representative", "member")
+    for batch in table.batches(columns, columns, has_header=False):
+        representatives, members = (pc.utf8_trim_whitespace(batch.columns[name]) for name in columns)
+        is_full = pc.not_equal(pc.binary_join_element_wise(representatives, members, ""), "")
+        numbers = batch.numbers[is_full.to_numpy(zero_copy_only=False)]
+        representatives, members = representatives.filter(is_full), members.filter(is_full)
         yield _Part(members.to_pylist(), hash_texts(representatives.to_pylist()), numbers)
 
 
-def _read_table(source: FileSource) -> Iterator[_Part]:
-    for batch in source.batches([source.sequence_column, "cluster"]):
-        members, clusters = (
-            pc.ascii_trim_whitespace(batch.columns[name]).to_pylist() for name in (source.sequence_column, "cluster")
-        )
-        if "" in clusters:
-            raise ValueError(
-                f"{source.location(batch.numbers[clusters.index('')])}: cluster is empty: every row needs one"
-            )
-        yield _Part(members, hash_texts(clusters), batch.numbers)
+def _read_table(source: FileSource, by: By, names: list[str]) -> Iterator[_Part]:
+    has_sequences = by == "id" and "sequence" in names
+    for batch in source.batches([by, "cluster", *(["sequence"] if has_sequences else [])]):
+        members = pc.utf8_trim_whitespace(batch.columns[by]).to_pylist()
+        sequences = pc.utf8_trim_whitespace(batch.columns["sequence"]).to_pylist() if has_sequences else ()
+        yield _Part(members, hash_texts(names_in(batch, source, "cluster")), batch.numbers, sequences)
 
 
 def _sorted(table: ClusterTable, lines: np.ndarray) -> ClusterTable:
@@ -210,12 +221,18 @@ def _sorted(table: ClusterTable, lines: np.ndarray) -> ClusterTable:
             f"{table.hint}"
         )
     single = np.flatnonzero(np.diff(members, prepend=~members[:1]))
-    return table._replace(members=members[single], clusters=clusters[single])
+    sequences = table.sequences if table.sequences is None else table.sequences[order][single]
+    return table._replace(members=members[single], clusters=clusters[single], sequences=sequences)
+
+
+def _letters(sequence: str) -> str:
+    """A sequence in the letters ACGTN, and `BAD` for what is no DNA."""
+    return sequence.encode("utf-8", "replace").translate(CANONICAL).decode("ascii")
 
 
 def _clean(sequences: list[str], lines: np.ndarray, name: str) -> list[str]:
     """Sequences in the letters ACGTN, all at once: line ends become `BAD` as well, and so separate them again."""
-    cleaned = "\n".join(sequences).encode("utf-8", "replace").translate(CANONICAL).decode("ascii").split(BAD)
+    cleaned = _letters("\n".join(sequences)).split(BAD)
     if len(cleaned) != len(sequences):
         for sequence, line in zip(sequences, lines, strict=True):
             try:

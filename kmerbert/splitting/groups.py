@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from kmerbert.files import whole_file
-from kmerbert.reading.rows import RowSpec, hash_texts, read_rows
+from kmerbert.reading.rows import RowSpec, hash_texts, names_in, read_rows
 from kmerbert.reading.sources import has_column
 from kmerbert.splitting.clusters import assign_clusters, read_clusters
 from kmerbert.splitting.components import join_groups
@@ -62,18 +62,21 @@ def _sequences(table: TokenTable, column: str, tokenizer: KmerTokenizer) -> Iter
 def _file_groups(table: TokenTable, tokenizer: KmerTokenizer, column: str, path: str) -> np.ndarray:
     """The cluster of every row, by its sequence or its id, which by default is `id` or its number in the file."""
     clusters = read_clusters(path, "sequence" if table.names is None else "id")
-    if clusters.by == "sequence":
+    sequences = None
+    if clusters.by == "sequence" or clusters.sequences is not None:
         batches = _sequences(table, column, tokenizer)
-        return assign_clusters(clusters, np.concatenate([hash_texts(batch) for batch in batches]), table.location)
+        sequences = np.concatenate([hash_texts(batch) for batch in batches])
+    if clusters.by == "sequence":
+        return assign_clusters(clusters, sequences, table.location)
     names = table.names
     if names is None and has_column(table.source, "id"):
-        columns = (batch.columns["id"].to_pylist() for batch in table.source.batches(["id"]))
-        names = np.concatenate([hash_texts([str(name).strip() for name in column]) for column in columns])
+        batches = table.source.batches(["id"])
+        names = np.concatenate([hash_texts(names_in(batch, table.source, "id")) for batch in batches])
     elif names is None:
         names = hash_texts(table.numbers.astype(str).tolist())
         hint = f"{clusters.hint}; rows are known by their line numbers: name the column of their ids with `id_column`"
         clusters = clusters._replace(hint=hint)
-    return assign_clusters(clusters, names, table.location)
+    return assign_clusters(clusters, names, table.location, sequences)
 
 
 def _similar_groups(table: TokenTable, tokenizer: KmerTokenizer, column: str, identity: float) -> np.ndarray:

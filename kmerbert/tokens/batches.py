@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from kmerbert.reading.rows import check_reading_frames
-from kmerbert.reading.sources import find_id_column
+from kmerbert.reading.sources import as_text, find_id_column
 from kmerbert.tokens.cache import TokenTable
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED
@@ -178,6 +178,6 @@ def read_names(
         n_rows = len(batch.numbers)
         first, last = np.searchsorted(rows, (n_read, n_read + n_rows))
         chosen = rows[first:last] - n_read
-        names = batch.columns[column].take(chosen).to_pylist() if column else batch.numbers[chosen]
-        yield list(map(str, names)), batch.columns[sequence_column].take(chosen).to_pylist()
+        names = as_text(batch.columns[column]).take(chosen) if column else batch.numbers[chosen]
+        yield list(map(str, names.tolist())), as_text(batch.columns[sequence_column]).take(chosen).to_pylist()
         n_read += n_rows

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,13 +13,15 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets import config as datasets_config
 
+from kmerbert.errors import counted
 from kmerbert.files import check_folder, scratch_folder, space_to_write
-from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows
+from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows, without_gaps
 from kmerbert.reading.sources import FileSource, Source
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
+logger = logging.getLogger(__name__)
 # Part of the cache's key: raise it when the same rows would give other files.
-LAYOUT = 4
+LAYOUT = 5
 ARRAYS = ("keys", "sequence_numbers", "numbers", "names", "splits", "groups", "overlaps")  # in a file of their own
 
 
@@ -143,7 +146,12 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
             os.replace(scratch / "ids", ids_file)
     with np.load(arrays_file) as arrays:
         values = {name: arrays[name] if name in arrays else None for name in ARRAYS}
-        share = float(arrays["unknown_share"])
+        share, n_gaps = float(arrays["unknown_share"]), int(arrays["n_gaps"])
+    if n_gaps:
+        n_windows = n_gaps + len(values["keys"])
+        logger.info(
+            "%s: %d of %d windows are gaps, without a k-mer of known bases: left out", source.name, n_gaps, n_windows
+        )
     dataset = Dataset.from_file(str(ids_file))
     return TokenTable(source, dataset, stem, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
 
@@ -151,10 +159,15 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
 def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) -> dict[str, np.ndarray]:
     """Writes the Arrow file; returns the arrays that go into the other file."""
     parts: dict[str, list[np.ndarray]] = {}
-    n_unknown = n_total = 0
+    n_unknown = n_total = n_gaps = 0
     writer = None
     for batch in source.batches(spec.columns):
         sequences, columns = read_rows(batch, source, spec, tokenizer)
+        if spec.window:
+            sequences, columns, n_left_out = without_gaps(sequences, columns, tokenizer.k)
+            n_gaps += n_left_out
+            if not sequences:
+                continue
         n_kmers = tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
         ids = tokenizer.encode_ids(sequences)
         n_unknown += int(np.count_nonzero(ids == tokenizer.unk_token_id))
@@ -171,7 +184,8 @@ def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) 
         for name, values in columns.items():
             parts.setdefault(name, []).append(values)
     if writer is None:
-        raise ValueError(f"{source.name}: no rows")
+        problem = f"no base is known in any of {counted(n_gaps, 'window')}: is this DNA?" if n_gaps else "no rows"
+        raise ValueError(f"{source.name}: {problem}")
     writer.close()
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
     numbers = np.unique(arrays["keys"], return_inverse=True)[1]
@@ -181,7 +195,7 @@ def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) 
         if pair:
             first, second = (source.location(int(arrays["numbers"][row])) for row in pair)
             raise ValueError(f"{first} and {second} have the same id: every id may occur only once")
-    return arrays | {"unknown_share": np.array(n_unknown / max(n_total, 1))}
+    return arrays | {"unknown_share": np.array(n_unknown / max(n_total, 1)), "n_gaps": np.array(n_gaps)}
 
 
 def without_padding(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

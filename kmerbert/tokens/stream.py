@@ -7,6 +7,7 @@ nothing of the windows before. Rows are checked as they are read; nothing looks 
 splits.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,13 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from kmerbert.reading.rows import check_reading_frames, check_unknown, read_rows
+from kmerbert.reading.rows import check_reading_frames, check_unknown, read_rows, without_gaps
 from kmerbert.reading.shards import Group, Shards
 from kmerbert.tokens.batches import TokenDataset, facts_of_rows
 from kmerbert.tokens.cache import without_padding
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
+logger = logging.getLogger(__name__)
 # Rows that are shuffled among each other; with 107 tokens they take 21 MB, and two windows are in memory at a time.
 WINDOW_ROWS = 100_000
 
@@ -93,9 +95,16 @@ class StreamedDataset(torch.utils.data.Dataset):
         self.n_frames = 1
         self.batch_size, self.world_size, self.seed, self.epoch = batch_size, world_size, seed, 0
         self.window_rows = max(1, window_rows // batch_size) * batch_size
-        self.group_rows = np.array([group.n_rows for group in shards.groups])
-        if shards.spec.window:  # only the sequences tell how many windows they are cut into
-            self.group_rows = np.array([len(self._tokenise(group).lengths) for group in shards.groups])
+        self._groups = shards.groups
+        self.group_rows = np.array([group.n_rows for group in self._groups])
+        if shards.spec.window:  # only the sequences tell how many windows they are cut into, and which are gaps
+            self._n_gaps = 0
+            n_windows = {group: len(self._tokenise(group).lengths) for group in self._groups}
+            self._groups = [group for group, n_rows in n_windows.items() if n_rows]
+            self.group_rows = np.array([n_windows[group] for group in self._groups], np.int64)
+            if self._n_gaps:
+                message = "%s: %d windows are gaps, without a k-mer of known bases: left out"
+                logger.info(message, shards.name, self._n_gaps)
         self.group_first = np.cumsum(self.group_rows) - self.group_rows
         self.n_rows = int(self.group_rows.sum())
         self.n_own = self.n_rows // (batch_size * world_size) * batch_size
@@ -128,7 +137,7 @@ class StreamedDataset(torch.utils.data.Dataset):
         Raises:
             ValueError: Most k-mers of the first row group are not DNA of the alphabet.
         """
-        tokens = self._tokenise(self.shards.groups[0])
+        tokens = self._tokenise(self._groups[0])
         n_kmers = tokens.lengths - N_ADDED
         n_unknown = np.count_nonzero(tokens.ids == self.tokenizer.unk_token_id)
         check_unknown(n_unknown / n_kmers.sum(), f"{self.shards.name}, first row group")
@@ -208,7 +217,7 @@ class StreamedDataset(torch.utils.data.Dataset):
         """The rows of a group, kept for the next window if they are not used up to their end."""
         kept = self._kept
         self._kept = None
-        tokens = kept[1] if kept and kept[0] == number else self._tokenise(self.shards.groups[number])
+        tokens = kept[1] if kept and kept[0] == number else self._tokenise(self._groups[number])
         if len(tokens.lengths) != self.group_rows[number]:
             raise ValueError(f"{self.shards.name}: the files changed while they were in use: start again")
         if end < len(tokens.lengths):
@@ -220,8 +229,14 @@ class StreamedDataset(torch.utils.data.Dataset):
         spec, tokenizer, parts = self.shards.spec, self.tokenizer, []
         for batch, source in self.shards.read(group, spec.columns):
             sequences, columns = read_rows(batch, source, spec, tokenizer)
+            if spec.window:
+                sequences, columns, n_left_out = without_gaps(sequences, columns, tokenizer.k)
+                self._n_gaps += n_left_out
+                if not sequences:
+                    continue
             n_kmers = tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
             check_reading_frames(n_kmers, columns["numbers"], source, self.n_frames)
             ids, lengths = without_padding(tokenizer.encode_ids(sequences), n_kmers + N_ADDED)
             parts.append(Tokens(ids, lengths, columns.get("labels", np.empty((len(sequences), 0), np.float32))))
-        return join(parts)
+        nothing = Tokens(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(spec.labels)), np.float32))
+        return join(parts) if parts else nothing
