@@ -197,16 +197,15 @@ def read_headed(path: str, argument: str) -> tuple[FileSource, pd.DataFrame]:
     return source, read_table(source, argument)
 
 
-def read_table(source: FileSource, argument: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+def read_table(source: FileSource, argument: str) -> pd.DataFrame:
     """Reads a table into memory: text unchanged, Parquet as it is.
 
     Args:
         source: The file.
         argument: Name of the argument that names it, for messages.
-        columns: Which columns; None for all that have a name.
 
     Returns:
-        The table; its index has the numbers of the rows in the file, which are lines or, of Parquet, rows.
+        All columns that have a name; the index has the numbers of the rows in the file: lines or, of Parquet, rows.
 
     Raises:
         ValueError: The file cannot be read, or is no table.
@@ -218,7 +217,7 @@ def read_table(source: FileSource, argument: str, columns: Sequence[str] | None 
             endings = ".tsv, .csv (also compressed) or .parquet, for a challenge also .json"
             raise ValueError(f"`{argument}` {source.path}: allowed endings are {endings}")
         source.path.open("rb").close()  # the system's own reason, if it cannot be opened
-        names = list(columns or filter(None, source.columns))
+        names = list(filter(None, source.columns))
         batches = list(source.batches(names))
     kind = None if batches else pa.string()
     arrays = {name: pa.chunked_array([batch.columns[name] for batch in batches], kind) for name in names}

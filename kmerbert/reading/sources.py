@@ -19,11 +19,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from kmerbert.dna.sequences import is_dna, is_kmers
+from kmerbert.dna.sequences import describe_bad_letter, is_dna, is_kmers
 from kmerbert.errors import one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
 from kmerbert.reading.delimited import SURELY_DNA, Batch, DelimitedFile, Head
-from kmerbert.reading.text import BLOCK_BYTES, open_bytes, read_blocks, read_lines
+from kmerbert.reading.text import open_bytes, read_blocks, read_lines
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -33,7 +33,7 @@ FORMATS = {
     ".parquet": "parquet", ".fa": "fasta", ".fasta": "fasta", ".fna": "fasta",
 }  # fmt: skip
 MISSING = ("", "NA", "N/A", "na", "nan", "NaN", "NAN", "null", "None")
-BATCH_ROWS = 10_000
+BATCH_ROWS, BATCH_LETTERS = 10_000, 1 << 24  # of FASTA and JSON lines, where one text may be a chromosome
 
 
 class Source(Protocol):
@@ -125,6 +125,8 @@ class _Text(NamedTuple):
     def reason(self, needed: Sequence[str]) -> str | None:
         """Why columns may be missing, as far as the first lines tell."""
         head, delimiter = self.table.head, self.table.delimiter
+        if not self.has_header and is_kmers(head.cells[0]):
+            return describe_bad_letter(head.cells[0], 0)
         if not self.has_header:
             return f"it has no header: its first line is {head.text[:60]!r}"
         for number, line in enumerate(head.lines[1:], 2):
@@ -402,7 +404,7 @@ def _in_blocks(items: Iterable[Any]) -> Iterator[list[Any]]:
     for item in items:
         block.append(item)
         letters += len(item[1])
-        if len(block) == BATCH_ROWS or letters > 4 * BLOCK_BYTES:
+        if len(block) == BATCH_ROWS or letters > BATCH_LETTERS:
             yield block
             block, letters = [], 0
     if block:

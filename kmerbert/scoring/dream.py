@@ -246,9 +246,11 @@ def _read_subset(folder: Path, subset: Subset, n_rows: int) -> np.ndarray:
     """Reads the rows of a subset, each once; int64 (n,) or (n, 2)."""
     path = next((folder / name for name in subset.tables if (folder / name).is_file()), folder / subset.tables[0])
     _check_file(path, f"{SUBSET_FOLDER} lists the private rows; without it, score with `leaderboard` public")
-    table = read_table(FileSource(path, has_header=True), "challenge_dir", subset.columns)
+    table = read_table(FileSource(path, has_header=True), "challenge_dir")
     rows = np.empty((len(table), len(subset.columns)), np.int64)
     for position, column in enumerate(subset.columns):
+        if column not in table:
+            raise ValueError(f"{path}: no column {column!r}; it must have {', '.join(subset.columns)}")
         numbers = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
         is_row = (numbers >= 0) & (numbers < n_rows) & (numbers % 1 == 0)
         for row in np.flatnonzero(~is_row)[:1]:

@@ -61,9 +61,10 @@ def test_sequences_and_columns() -> None:
     assert set(columns) == {"numbers", "labels", "splits", "groups", "names"}
 
 
-def test_a_column_of_ids_that_is_not_named_is_read_if_it_is_in_the_batch() -> None:
-    _, columns = read(RowSpec("sequence", group="id"), sequence=["ACGT", "CCCC"], id=["a", "b"])
-    assert columns["names"].tolist() == hash_texts(["a", "b"]).tolist()
+def test_ids_are_read_only_if_they_are_named() -> None:
+    columns = {"sequence": ["ACGT", "CCCC"], "id": ["a", "b"]}
+    assert "names" not in read(RowSpec("sequence", group="id"), **columns)[1]
+    assert read(RowSpec("sequence", id="id"), **columns)[1]["names"].tolist() == hash_texts(["a", "b"]).tolist()
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 
 from kmerbert.reading import sources as module
+from kmerbert.reading import text as text_files
 from kmerbert.reading.sources import (
     Batch,
     FileSource,
@@ -27,7 +28,6 @@ from kmerbert.reading.sources import (
     load_hub_dataset,
     readable_file,
     to_numbers,
-    without_empty_end,
 )
 from tests.support.messages import check_message, fails
 
@@ -162,11 +162,14 @@ def test_csv_with_quotes(tmp_path: Path) -> None:
     assert rows(save(tmp_path, "b.csv", '"ACGT","1.5"\n"GG","2"\n'), COLUMNS)["sequence"] == ["ACGT", "GG"]
 
 
-def test_a_quote_in_tsv_is_a_letter(tmp_path: Path) -> None:
-    assert rows(save(tmp_path, "a.tsv", 'sequence\texpression\n"AC\t1\nGG"\t2\n'), COLUMNS)["sequence"] == [
-        '"AC',
-        'GG"',
-    ]
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_quotes_mean_the_same_in_every_table(delimiter: str, tmp_path: Path) -> None:
+    """At the beginning of a cell they enclose it, elsewhere they are letters."""
+    name = "a.tsv" if delimiter == "\t" else "a.csv"
+    content = 'sequence|note\nAC|3" and 5"\nGG|"a | ""b"""\n"TT"|""\n'.replace("|", delimiter)
+    assert rows(save(tmp_path, name, content), ["sequence", "note"]) == {
+        "sequence": ["AC", "GG", "TT"], "note": ['3" and 5"', f'a {delimiter} "b"', ""], "numbers": [2, 3, 4],
+    }  # fmt: skip
 
 
 def test_a_pandas_table_with_categories(tmp_path: Path) -> None:
@@ -192,7 +195,7 @@ def test_header_or_not(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl", "a.fa", "a.parquet"])
 def test_many_batches_are_read_in_order(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 150)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 150)
     monkeypatch.setattr(module, "BATCH_ROWS", 7)
     sequences = ["ACGT"[i % 4] * (i % 9 + 1) for i in range(100)]
     if name == "a.parquet":
@@ -215,14 +218,14 @@ def test_a_blank_line_is_an_empty_row_and_counts(tmp_path: Path) -> None:
     assert values == {"sequence": ["AC", "", "GG"], "expression": ["1", "", "2"], "numbers": [2, 3, 4]}
 
 
-@pytest.mark.parametrize("block", [module.BLOCK_BYTES, 24])
+@pytest.mark.parametrize("block", [text_files.BLOCK_BYTES, 24])
 @pytest.mark.parametrize("compression", ["", ".gz"])
 @pytest.mark.parametrize("end", ["\n", "\n\n\n", "\r\n\r\n", "\n" * 60, "\t\n\t\n", "\t"])
 @pytest.mark.parametrize("name", ["a.tsv", "a.csv"])
 def test_empty_lines_at_the_end_are_no_rows(
     name: str, end: str, compression: str, block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", block)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
     content = "sequence\texpression\nAC\t1\n\nGG\t2\n" + end
     content = content.replace("\t", "," if name == "a.csv" else "\t")
     source = save(tmp_path, f"{name}{compression}", content)
@@ -241,13 +244,12 @@ def test_empty_lines_at_the_end_of_other_files(tmp_path: Path) -> None:
 def test_a_last_row_without_a_sequence_is_no_empty_line(tmp_path: Path) -> None:
     """Whichever columns are read."""
     source = save(tmp_path, "a.tsv", "sequence\tx\nAC\t1\n\t5\n\n")
-    assert rows(source, ["sequence"]) == {"sequence": ["AC", "", ""], "numbers": [2, 3, 4]}
-    assert rows(save(tmp_path, "b.tsv", "sequence\nAC\n  \n"), ["sequence"])["sequence"] == ["AC", "  "]
+    assert rows(source, ["sequence"]) == {"sequence": ["AC", ""], "numbers": [2, 3]}
     assert rows(source, ["sequence", "x"]) == {"sequence": ["AC", ""], "x": ["1", "5"], "numbers": [2, 3]}
 
 
 def test_a_ragged_row_in_a_later_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK_BYTES", 150)
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 150)
     source = save(tmp_path, "a.tsv", "sequence\tx\n" + "ACGTACGT\t1\n" * 97 + "ACG\n" + "AC\t1\n" * 5)
     with fails("a.tsv, line 99: 1 column,", "'ACG'"):
         rows(source, ["sequence"])
@@ -303,15 +305,16 @@ def test_long_lines(tmp_path: Path) -> None:
         ("a.tsv", "\nAC\t1\n", ["'sequence'", "columns ''"]),
         ("a.csv", "\nAC,1\n", ["'sequence'", "columns ''"]),
         ("a.tsv", "sequence\tsequence\texpression\nA\tC\t1\n", ["'sequence' twice"]),
-        ("a.tsv", b"sequence\texpression\nAC\xff\t1\n", ["not a text file ("]),
-        ("a.tsv", "sequence\texpression\nAC\t1\n".encode("utf-16"), ["not a text file ("]),
+        ("a.tsv", b"sequence\texpression\nAC\xff\t1\n", ["line 2: not a text file", "UTF-8", "0xff"]),
+        ("a.tsv", "sequence\texpression\nAC\t1\n".encode("utf-16-le"), ["line 1: not a text file (", "UTF-16"]),
+        ("a.tsv", "sequence\texpression\nAC\t1\n".encode("utf-16")[:-1], ["not utf-16"]),
         ("a.tsv", bytes(range(256)), ["not a text file ("]),
         ("a.tsv", b"\0\0\0\0\n\0\0", ["not a text file (", "zero bytes"]),
-        ("a.fa", b">a\nAC\xff\n", ["not a text file ("]),
+        ("a.fa", b">a\nAC\xff\n", ["line 2: not a text file", "0xff"]),
         ("a.fa", "ACGT\n", ["line 1", "'ACGT'", ">name"]),
         ("a.fa", ">a\nAC\n>\nAC\n", ["line 3", "without a name"]),
         ("a.fa", ">a\nAC\n", ["'expression'", "table"]),
-        ("a.jsonl", b'{"sequence": "\xff"}', ["not a text file ("]),
+        ("a.jsonl", b'{"sequence": "\xff"}', ["line 1: not a text file", "0xff"]),
         ("a.jsonl", '{"sequence": "AC", "expression": 1}\n\n{"sequence": "AG", "expression": 2}\n', ["line 2: ''", '{"column": value, ...}']),
         ("a.jsonl", "[" * 100_000, ["line 1: '[[["]),
         ("a.json", '[{"sequence": "AC", "expression": 1}]', ["line 1", '{"column": value, ...}']),
@@ -514,7 +517,7 @@ def test_files_that_cannot_be_read_are_named_with_their_argument(tmp_path: Path)
     ],
 )
 def test_numbers(values: pa.Array, expected: list[float]) -> None:
-    numbers = to_numbers(values, FileSource(Path("a.tsv")), 2, "expression")
+    numbers = to_numbers(values, FileSource(Path("a.tsv")), np.arange(2, 2 + len(values)), "expression")
     assert numbers.dtype == np.float64
     np.testing.assert_array_equal(numbers, expected)
 
@@ -534,24 +537,10 @@ def test_numbers(values: pa.Array, expected: list[float]) -> None:
 )  # fmt: skip
 def test_what_is_no_number(values: list[Any], parts: list[str]) -> None:
     with fails("a.tsv, ", "expression", *parts):
-        to_numbers(pa.array(values), FileSource(Path("a.tsv")), 5, "expression")
+        to_numbers(pa.array(values), FileSource(Path("a.tsv")), np.arange(5, 5 + len(values)), "expression")
 
 
 def test_examples_in_docstrings() -> None:
     result = doctest.testmod(module)
     assert result.attempted
     assert not result.failed
-
-
-@pytest.mark.parametrize("cuts", list(itertools.combinations_with_replacement(range(7), 2)))
-@pytest.mark.parametrize("text", ["a  b  ", "      ", "abcdef", "  a", "a     ", ""])
-def test_any_blocks(text: str, cuts: tuple[int, int]) -> None:
-    """One letter a row; the reference is Python's own rstrip."""
-    letters = [letter.strip() for letter in text]
-    pieces = [letters[start:end] for start, end in zip((0, *cuts), (*cuts, 7), strict=True)]
-    numbers = np.split(np.arange(1, 1 + len(letters)), cuts)
-    batches = [Batch({"x": pa.array(piece, pa.string())}, own) for piece, own in zip(pieces, numbers, strict=True)]
-    kept = list(without_empty_end(batches, lambda: [f"{letter}\t\n" for letter in letters], "\t"))
-    assert [value for batch in kept for value in batch.columns["x"].to_pylist()] == letters[: len(text.rstrip())]
-    assert [number for batch in kept for number in batch.numbers] == list(range(1, 1 + len(text.rstrip())))
-    assert all(len(batch.numbers) for batch in kept)

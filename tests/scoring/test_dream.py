@@ -180,7 +180,7 @@ def test_public_files_that_contradict_each_other(
         (lambda rows: "".join([*rows[:7], "ACGT\tNaN\n", *rows[8:]]), ("line 8", "'NaN'")),
         (lambda rows: "".join([*rows[:7], "ACGT\tinf\n", *rows[8:]]), ("line 8", "'inf'")),
         (lambda rows: "".join(["sequence\tvalue\n", *rows]), ("line 1", "'value'")),
-        (lambda rows: "".join([*rows[:7], "ACGT\t1\t2\n", *rows[8:]]), ("2 fields in line 8, saw 3",)),
+        (lambda rows: "".join([*rows[:7], "ACGT\t1\t2\n", *rows[8:]]), ("line 8", "3 columns", " 2 ")),
         (lambda rows: "".join(rows[:200]), ("200 rows", "public row")),
         (lambda rows: "".join(rows[::-1]), ("r = ", "ground.json")),
     ],

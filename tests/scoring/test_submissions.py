@@ -103,7 +103,7 @@ def test_private_keys_are_all_rows(tiny: TinyChallenge, private: Challenge, tmp_
         ("p.tsv", 8, "", ("299 rows", "300")),
         ("p.tsv", 8, "{sequence}\t1\n{sequence}\t1\n", ("301 rows", "300")),
         ("p.tsv", 8, "ACGT\t1\n", (", line 8", "'ACGT'", "{sequence}")),
-        ("p.tsv", 8, "{sequence}\t1\t2\n", ("line 8", "saw 3")),
+        ("p.tsv", 8, "{sequence}\t1\t2\n", (", line 8", "3 columns", " 2 ")),
         ("p.tsv", 8, "\n", (", line 8", "prediction is missing")),
     ],
 )
@@ -136,7 +136,7 @@ def test_faulty_tables(tiny: TinyChallenge, private: Challenge, tmp_path: Path) 
     with fails(path, "empty"):
         read_submission(str(path), private)
     path.write_text("ACGT\n")
-    with fails(path, "'sequence'", "ACGT"):
+    with fails(path, "'prediction'", "sequence<TAB>prediction"):
         read_submission(str(path), private)
     with fails("`predictions_file` p.fa", ".tsv, .csv", ".json"):
         read_submission("p.fa", private)

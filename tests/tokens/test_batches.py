@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from kmerbert.reading import sources
+from kmerbert.reading import sources, text
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.shards import open_shards
 from kmerbert.reading.sources import FileSource
@@ -205,7 +205,7 @@ def named(rows: TokenDataset, id_column: str | None) -> tuple[list[str], list[st
 @pytest.fixture
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes small files come in several pieces."""
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 200)
+    monkeypatch.setattr(text, "BLOCK_BYTES", 200)
     monkeypatch.setattr(sources, "BATCH_ROWS", 5)
 
 

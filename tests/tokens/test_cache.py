@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from kmerbert.files import writer_tag
-from kmerbert.reading import sources
+from kmerbert.reading import text
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.sources import FileSource
 from kmerbert.tokens import cache
@@ -77,7 +77,7 @@ def many() -> list[str]:
 def test_many_record_batches_read_back_exactly(
     ending: str, many: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "BLOCK_BYTES", 1 << 18)
+    monkeypatch.setattr(text, "BLOCK_BYTES", 1 << 18)
     sequences = many
     values = np.random.default_rng(0).normal(size=len(sequences)).astype(np.float32)
     path, labels = tmp_path / f"a.{ending}", () if ending == "fa" else ("expression",)
@@ -218,7 +218,7 @@ def test_cache_that_cannot_be_written(promoters: Path) -> None:
 
 @pytest.mark.parametrize(("length", "step"), [(10, None), (10, 10), (10, 3), (7, 1), (100, None)])
 def test_windows_cover_every_base_and_know_their_overlaps(length: int, step: int | None, table: TABLE) -> None:
-    sequences = ragged(20, longest=60)
+    sequences = [sequence.replace("N", "A") for sequence in ragged(20, longest=60)]
     tokens = read_tokens(table("a.tsv", sequence=sequences), KMERS, window=length, step=step)
     row = 0
     for number, sequence in enumerate(sequences, 2):
@@ -266,7 +266,7 @@ GOOD = ["ACGTACGT"]
         ({"sequence": [*GOOD, "ACGT-CGT"]}, {}, ("a.tsv, line 3: ", "'-'", "base 5", "ACGTN")),
         ({"sequence": ["MKVLAAGE"]}, {}, ("a.tsv, line 2: ", "'L'", "base 4")),
         ({"sequence": ["ACGTACG\u00e9"]}, {}, ("a.tsv, line 2: ", "'\u00e9'", "base 8")),
-        ({"sequence": [*GOOD, "  "]}, {}, ("a.tsv, line 3: ", "empty")),
+        ({"sequence": [*GOOD, "  ", *GOOD]}, {}, ("a.tsv, line 3: ", "empty")),
         ({"sequence": [*GOOD, "ACGTA"]}, {}, ("a.tsv, line 3: ", "5 bases", "a k-mer has 6", "`k`")),
         ({"sequence": [*GOOD, "A" * 30]}, {"max_tokens": 20},
          ("a.tsv, line 3: ", "30 bases", "27 tokens", "20", "`max_seq_length` 20")),
@@ -292,10 +292,11 @@ def test_rows_that_are_wrong(
     assert list(token_cache.iterdir()) == []
 
 
-def test_fasta_names_are_ids(tmp_path: Path) -> None:
+def test_fasta_names_are_ids_where_ids_are_used(tmp_path: Path) -> None:
     (tmp_path / "a.fa").write_text(">x\nACGTACGT\n\n>x\nACGTACGA\n")
+    assert read_tokens(tmp_path / "a.fa", KMERS).names is None
     with fails("a.fa, line 1 ", "a.fa, line 4 ", "the same id"):
-        read_tokens(tmp_path / "a.fa", KMERS)
+        read_tokens(tmp_path / "a.fa", KMERS, id="id")
 
 
 def test_a_column_called_line_is_a_column(table: TABLE, dna: DNA) -> None:
