@@ -215,8 +215,10 @@ def parse(
     try:
         *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except RecursionError:
+        deepest = max(range(len(words)), key=lambda position: len(words[position]))
+        flag = words[deepest - 1] if not words[deepest].startswith("--") else words[deepest].partition("=")[0]
         raise ValueError(
-            "a value is JSON that is nested too deeply: write '{\"name\": 1}', or a mapping in a recipe"
+            f"{flag}: its brackets are nested too deeply for JSON: write '{{\"name\": 1}}', or a mapping in a recipe"
         ) from None
     except json.JSONDecodeError as error:
         pairs = ((*word.partition("=")[::2], following) for word, following in pairwise([*words, ""]))

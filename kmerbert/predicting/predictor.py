@@ -28,7 +28,7 @@ from kmerbert.predicting.ensemble import check_strands, load_ensemble, output_na
 from kmerbert.predicting.inputs import Inputs, open_inputs
 from kmerbert.predicting.intervals import Intervals, read_intervals
 from kmerbert.predicting.table import prediction_table
-from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, read_rows
+from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import Batch, Source
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
@@ -185,11 +185,23 @@ class Predictor:
             max_seq_length, progress: As for `predict_stream`.
         """
         around = self.intervals.around if self.intervals else None
+        names: list[np.ndarray] = []
+        numbers: list[np.ndarray] = []
         for batch, values in self.predict_stream(
             inputs.source, inputs.sequence, inputs.columns, max_seq_length, progress
         ):
             ids, sequences, observed = inputs.read(batch)
+            if inputs.id:
+                names.append(hash_texts(ids.to_pylist()))
+                numbers.append(batch.numbers)
             yield prediction_table(ids, sequences, values, self.outputs, observed, around)
+        n_repeated, pair = find_duplicate(np.concatenate(names)) if names else (0, None)
+        if pair:
+            first, second = (inputs.source.location(int(np.concatenate(numbers)[row])) for row in pair)
+            logger.warning(
+                "%s and %s have the same id (repeated ids: %d): tell such predictions apart by their sequences",
+                *(first, second, n_repeated),
+            )
 
     def _empty_table(self, inputs: Inputs) -> pa.Table:
         empty = np.empty((0, len(self.checkpoints), len(self.outputs)))

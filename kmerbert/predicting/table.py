@@ -256,6 +256,8 @@ def check_columns(table: pd.DataFrame, columns: list[str], path: str, hint: str)
         names = [str(name) for name in table]
         if len(names) == 2 and re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", names[1], re.IGNORECASE):
             hint = "it has no header: add `challenge_dir` to score a submission, or write .tsv with run_predict.py"
+        else:
+            hint = FileSource(Path(path), has_header=True).reason(missing) or hint
         raise ValueError(f"{path}: no column {missing[0]!r}; it has the columns {', '.join(names)}; {hint}")
     for repeated in table.columns[table.columns.duplicated()]:
         raise ValueError(f"{path}: the header has the column {repeated!r} twice")

@@ -194,11 +194,13 @@ class DelimitedFile:
         return Batch({name: table.column(name).combine_chunks() for name in columns}, numbers)
 
     def _fail_ragged(self, row: pyarrow.csv.InvalidRow, line: int) -> NoReturn:
-        hint = ""
-        if row.actual_columns == row.expected_columns + 1 and row.text.endswith(self.delimiter):
-            hint = f"; the line ends with {self.delimiter!r}, the first line does not"
-        elif row.actual_columns == row.expected_columns + 1 and line == 2:
+        hint, (first_cell, *_) = "", row.text.split(self.delimiter)
+        if row.text.rstrip(self.delimiter).count(self.delimiter) < row.expected_columns < row.actual_columns:
+            hint = f"; more lines may end with {self.delimiter!r}: delete it"
+        elif line == 2 and row.actual_columns == row.expected_columns + 1 and _kind(first_cell) == "number":
             hint = "; R writes row names without a name for them: use write.table(..., row.names = FALSE)"
+        elif line == 2 and row.actual_columns > row.expected_columns:
+            hint = "; if the first line is a title, and not the columns' names, delete it"
         raise ValueError(
             f"{self.path}, line {line}: {counted(row.actual_columns, 'column')}, but {row.expected_columns} in the first "
             f"line: {row.text[:60]!r}{hint}"

@@ -136,6 +136,12 @@ def names_in(batch: Batch, source: Source, column: str) -> list[str]:
     return values
 
 
+def check_ids(source: Source, column: str) -> None:
+    """Raises ValueError for a row without an id, before any work is done for rows that are written with theirs."""
+    for batch in source.batches([column]):
+        names_in(batch, source, column)
+
+
 def check_reading_frames(n_kmers: np.ndarray, numbers: np.ndarray, source: Source, n_frames: int) -> None:
     """Checks that no reading frame of any row is empty.
 

@@ -295,6 +295,13 @@ class FileSource:
             hint = f"a name that contains a comma is written in quotes, as in `label_column` '\"{divided[0]}\"'"
         self._fail_columns(missing[0], names, hint or "name the columns with `sequence_column`, `label_column`, ...")
 
+    def reason(self, needed: Sequence[str]) -> str | None:
+        """Why columns of a table of text may be missing, as far as its first lines tell; None if they do not."""
+        if self.format not in ("\t", ","):
+            return None
+        text = self._open_text()
+        return text.reason(needed) if text else None
+
     def _fail_columns(self, missing: str, names: list[str], hint: str) -> NoReturn:
         shown = ", ".join(repr(name[:30]) for name in names[:12])
         raise ValueError(f"{self.path}: no column {missing!r}; it has the columns {shown}; {hint}")
@@ -544,6 +551,10 @@ def to_numbers(values: pa.Array, source: Source, rows: np.ndarray, column: str) 
     Raises:
         ValueError: A value is text, or a number that float32 cannot hold; the message has its row.
     """
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_string_view(values.type):
+        values = values.cast(pa.string())
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         values = pc.ascii_trim_whitespace(values)
         values = pc.if_else(pc.is_in(values, pa.array(MISSING, values.type)), None, values)
@@ -581,6 +592,8 @@ def _number_hint(text: str) -> str:
         return f" (write decimals with a point: {text.replace(',', '.')})"
     if re.fullmatch(r"[-+]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?", text):
         return " (write thousands without separators, decimals with a point)"
+    if text.startswith('"'):
+        return " (a quote that encloses a cell follows its delimiter, without a blank)"
     if text.startswith("\u2212"):
         return " (its first letter only looks like a minus sign: write -)"
     return ""

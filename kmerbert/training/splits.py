@@ -13,7 +13,7 @@ from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
 from kmerbert.reading.plasmid import read_flanks
-from kmerbert.reading.rows import RowSpec, check_unknown
+from kmerbert.reading.rows import RowSpec, check_ids, check_unknown
 from kmerbert.reading.shards import open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
 from kmerbert.splitting.groups import rows_together
@@ -66,6 +66,8 @@ def load_splits(
             own_spec = replace(spec, labels=label_columns or _top_label(arguments))
         tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
         check_unknown(tables[split].unknown_share, source.name)
+        if label_columns and not spec.id and has_column(source, "id"):  # predictions get this column
+            check_ids(source, "id")
     if arguments.streaming:
         stream = _open_stream(arguments, training, spec, tokenizer)
         rows = {split: SplitRows(table, np.arange(len(table))) for split, table in tables.items()}
