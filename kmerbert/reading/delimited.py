@@ -116,15 +116,19 @@ class DelimitedFile:
         Raises:
             ValueError: The file has none, or cannot be read.
         """
-        records = next(self._records(), None)
-        if records is None:
+        rows: list[str] = []
+        lines: list[str] = []
+        for records in self._records():
+            bounds = [*records.starts()[0][:3].tolist(), len(records.text)][:3]
+            rows += [records.text[start:end].decode().rstrip("\n") for start, end in pairwise(bounds)]
+            lines += records.text[: 1 << 16].decode(errors="replace").split("\n")[:_N_SHOWN]
+            if len(rows) > 1:
+                break
+        if not rows:
             raise ValueError(f"{self.path} is empty: it has no rows")
-        bounds = [*records.starts()[0][:3].tolist(), len(records.text)][:3]
-        rows = [records.text[start:end].decode().rstrip("\n") for start, end in pairwise(bounds)]
         first, second = (self._cells(row) if row else [] for row in [*rows, ""][:2])
-        is_quoted = len(rows) > 1 and all(row.startswith('"') for row in rows)
-        lines = records.text[: 1 << 16].decode(errors="replace").split("\n")[:_N_SHOWN]
-        return Head(rows[0], first or [""], second, is_quoted, lines)
+        is_quoted = len(rows) > 1 and all(row.startswith('"') for row in rows[:2])
+        return Head(rows[0], first or [""], second, is_quoted, lines[:_N_SHOWN])
 
     def batches(self, columns: Sequence[str], names: Sequence[str], has_header: bool) -> Iterator[Batch]:
         """Reads columns as text.

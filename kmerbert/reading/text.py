@@ -93,11 +93,11 @@ def _pieces(path: Path) -> Iterator[bytes]:
             piece = stream.read(BLOCK_BYTES)
             mark, encoding = next((pair for pair in _MARKS if piece.startswith(pair[0])), (b"", "utf-8"))
             decoder = None if encoding == "utf-8" else codecs.getincrementaldecoder(encoding)()
-            piece, held = piece[len(mark) :], b""
-            while piece:
+            piece, following, held = piece[len(mark) :], piece, b""
+            while following:
                 following = stream.read(BLOCK_BYTES)
                 if decoder:
-                    piece = decoder.decode(piece, not following).encode("utf-8", "surrogatepass")
+                    piece = decoder.decode(piece, not following).encode()
                 piece, held = held + piece, b""
                 if following and piece.endswith(b"\r"):  # perhaps half of a line end
                     piece, held = piece[:-1], b"\r"

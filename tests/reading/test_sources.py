@@ -24,6 +24,7 @@ from kmerbert.reading.sources import (
     HubSource,
     MemorySource,
     Source,
+    as_text,
     has_column,
     load_hub_dataset,
     readable_file,
@@ -538,6 +539,136 @@ def test_numbers(values: pa.Array, expected: list[float]) -> None:
 def test_what_is_no_number(values: list[Any], parts: list[str]) -> None:
     with fails("a.tsv, ", "expression", *parts):
         to_numbers(pa.array(values), FileSource(Path("a.tsv")), np.arange(5, 5 + len(values)), "expression")
+
+
+# --- tables as laboratories have them
+
+LONG = ["ACGTTGCATTTACGGACTTA", "GGCATTACGGACTTAGCATT", "TTGACCATGACCATTAGCAA"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("r.tsv", '"sequence"\t"expression"\n"1"\t"{}"\t1\n"2"\t"{}"\t2\n"3"\t"{}"\t3\n'),
+        ("r.csv", '"","sequence","expression"\n"1","{}",1\n"2","{}",2\n"3","{}",3\n'),
+        ("r.txt", '"sequence" "expression"\n"p 1" "{}" 1\n"p 2" "{}" 2\n"p 3" "{}" 3\n'),
+        ("no_quotes.tsv", "sequence\texpression\n1\t{}\t1\n2\t{}\t2\n3\t{}\t3\n"),
+        ("no_quotes.txt", "expression sequence\nn1 1 {}\nn2 2 {}\nn3 3 {}\n"),
+        ("commas.txt", "sequence,expression\n{},1\n{},2\n{},3\n"),
+        ("semicolons.txt", "id;sequence;expression\na;{};1\nb;{};2\nc;{};3\n"),
+        ("blanks.csv", " sequence , expression\n {} , 1\n{} ,2\n{}, 3\n"),
+        ("blank_and_quote.csv", 'sequence, "expression"\n{},1\n{},2\n{},3\n'),
+    ],
+)
+def test_tables_of_other_programs(name: str, content: str, tmp_path: Path) -> None:
+    values = rows(save(tmp_path, name, content.format(*LONG)), COLUMNS)
+    assert [value.strip() for value in values["sequence"]] == LONG
+    assert [float(value) for value in values["expression"]] == [1, 2, 3]
+    assert values["numbers"] == [2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "parts"),
+    [
+        ("a.csv", "My library,,\nsequence,expression,note\n{},1,x\n", ["line 2", "'My library'", "delete"]),
+        ("a.tsv", "# by me\n\nsequence\texpression\n{}\t1\n", ["line 3", "'# by me'", "delete"]),
+        ("a.tsv", "p1\t{}\t4.2\n", ["first line is a row", "'p1'"]),
+        ("a.tsv", '"sequence" "expression"\n"1" "{}" 1\n', ["' '", "tabs"]),
+        ("a.csv", '"sequence";"expression"\n"{}";1,5\n', ["';'", "with commas"]),
+        ("a.txt", "{} 1.5\n", ["' '", "tabs"]),
+        ("a.txt", "{}\n", ["'expression'", "no header", "{}"]),
+        ("a.txt", "ACGT CGTA GTAC\nACGT CGTT GTTC\n", ["k-mers", "ACGTAC"]),
+        ("a.csv", 'sequence,"expression, mean"\n{},1\n', ["'expression, mean'", "`label_column` '\"expression, mean\"'"]),
+        ("a.txt", ">p1 first\n{}\n", ["FASTA", "'expression'"]),
+    ],
+)  # fmt: skip
+def test_the_true_reason_is_told(name: str, content: str, parts: list[str], tmp_path: Path) -> None:
+    with fails(f"{name}: ", *(part.format(LONG[0]) for part in parts)):
+        rows(save(tmp_path, name, content.format(LONG[0])), COLUMNS)
+
+
+def test_columns_whose_names_have_commas(tmp_path: Path) -> None:
+    source = save(tmp_path, "a.csv", f'sequence,"log2 (a/b), mean"\n{LONG[0]},1\n')
+    assert rows(source, ["log2 (a/b), mean"])["log2 (a/b), mean"] == ["1"]
+    assert source.columns == ["sequence", "log2 (a/b), mean"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.tsv", "a.csv"])
+def test_fasta_under_another_name(name: str, tmp_path: Path) -> None:
+    source = save(tmp_path, name, ">a one\nACGT\nAC\n>b two\nGG\n")
+    assert rows(source, ["sequence", "id"]) == {"sequence": ["ACGTAC", "GG"], "id": ["a", "b"], "numbers": [1, 4]}
+    assert source.columns == ["sequence", "id"]
+    assert rows(
+        save(tmp_path, name, ">id|sequence\nx|AC\n".replace("|", "," if name == "a.csv" else "\t")), ["sequence"]
+    )["sequence"] == ["AC"]
+
+
+def test_names_of_fasta_are_whole_headers_if_their_first_words_repeat(tmp_path: Path) -> None:
+    source = save(tmp_path, "a.fa", "> promoter 1\tE. coli \nAC\n>promoter 2\nGG\n>other\nTT\n")
+    assert rows(source, ["id"])["id"] == ["promoter 1\tE. coli", "promoter 2", "other"]
+    assert rows(save(tmp_path, "b.fa", ">a 1\nAC\n>b 1\nGG\n"), ["id"])["id"] == ["a", "b"]
+
+
+def test_a_first_row_with_a_wrong_value_is_a_row(tmp_path: Path) -> None:
+    values = rows(save(tmp_path, "a.txt", f"{LONG[0]}\thigh\n{LONG[1]}\t1\n"), COLUMNS)
+    assert values == {"sequence": LONG[:2], "expression": ["high", "1"], "numbers": [1, 2]}
+
+
+def test_whether_there_is_a_header_can_be_said(tmp_path: Path) -> None:
+    path = save(tmp_path, "a.tsv", "ACGT\t1\nGG\t2\n").path
+    assert rows(FileSource(path, has_header=True), ["ACGT", "1"]) == {"ACGT": ["GG"], "1": ["2"], "numbers": [2]}
+    path = save(tmp_path, "a.tsv", "sequence\tx\nGG\t2\n").path
+    assert rows(FileSource(path, has_header=False), ["sequence", "value"])["value"] == ["x", "2"]
+    path = save(tmp_path, "a.tsv", "AC\t1\t2\n").path
+    with fails("a.tsv", "3 columns", "two"):
+        rows(FileSource(path, has_header=False), ["sequence"])
+
+
+@pytest.mark.parametrize("n_before", [1, 5])
+def test_keys_that_begin_in_a_later_line_of_json(
+    n_before: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH_ROWS", 2)
+    lines = '{"sequence": "AC"}\n' * n_before + '{"sequence": "GG", "id": "x", "\\u006eote": 1}\n'
+    source = save(tmp_path, "a.jsonl", lines)
+    assert rows(source, ["sequence", "id"])["id"] == [None] * n_before + ["x"]
+    assert rows(source, ["note"])["note"] == [None] * n_before + [1]
+    assert has_column(source, "id")
+    assert not has_column(source, "x")
+
+
+def test_keys_that_repeat_in_a_line_of_json(tmp_path: Path) -> None:
+    with fails("a.jsonl, line 2: ", "'sequence'", "twice"):
+        rows(save(tmp_path, "a.jsonl", '{"sequence": "A"}\n{"sequence": "A", "sequence": "C"}\n'), ["sequence"])
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_columns_are_text_whatever_their_type(kind: pa.DataType) -> None:
+    values = pa.array(["1", "NA", None]).cast(kind)
+    assert as_text(values).equals(pa.array(["1", "NA", None]))
+    np.testing.assert_array_equal(to_numbers(values, FileSource(Path("a.tsv")), np.arange(3), "x"), [1, np.nan, np.nan])
+    assert as_text(pa.array([7, None])).to_pylist() == ["7", None]
+    assert as_text(pa.array([[1], None])).to_pylist() == ["[1]", None]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("1,100", ["thousands", "1100", "decimal comma", "1.100"]),
+        ("-12,345", ["-12345", "-12.345"]),
+        ("0,123", ["a point: 0.123)"]),
+        ("1,25e-3", ["1.25e-3"]),
+        ("1,234,567", ["thousands"]),
+        ("1.234,5", ["thousands", "point"]),
+        ("1 100", ["thousands"]),
+        ("1'100.5", ["thousands"]),
+        (' "1"', ["quote"]),
+        ("\u22125", ["minus"]),
+    ],
+)
+def test_what_texts_may_mean_that_are_no_numbers(text: str, parts: list[str]) -> None:
+    with fails("a.tsv, line 7: ", repr(text.strip()), *parts):
+        to_numbers(pa.array(["1", text]), FileSource(Path("a.tsv")), np.array([3, 7]), "x")
 
 
 def test_examples_in_docstrings() -> None:
