@@ -15,6 +15,7 @@ from kmerbert.files import (
     check_folder,
     file_checksum,
     is_writer_gone,
+    read_json,
     scratch_folder,
     split_endings,
     whole_file,
@@ -257,6 +258,17 @@ def test_a_folder_that_cannot_be_written_is_no_error(abc: Path, folder: Path) ->
 def test_a_file_that_is_not_there(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent.tsv"):
         file_checksum(tmp_path / "absent.tsv", folder)
+
+
+def test_json_files(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1, "a": 2}')
+    assert read_json(path) == {"a": 2}
+    assert read_json(path, object_pairs_hook=list) == [("a", 1), ("a", 2)]
+    for content, part in ((b'{"a": ', "line 1"), (b'"\xff"', "0xff"), (b"[" * 100_000, "nested")):
+        path.write_bytes(content)
+        with fails(path, "not JSON", part):
+            read_json(path)
 
 
 def test_examples_in_docstrings() -> None:

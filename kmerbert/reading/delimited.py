@@ -198,13 +198,13 @@ class DelimitedFile:
         return Batch({name: table.column(name).combine_chunks() for name in columns}, numbers)
 
     def _fail_ragged(self, row: pyarrow.csv.InvalidRow, line: int) -> NoReturn:
-        hint, (first_cell, *_) = "", row.text.split(self.delimiter)
+        hint, is_header = "", {*map(_kind, row.text.split(self.delimiter))} <= {"text", "nothing"}
         if row.text.rstrip(self.delimiter).count(self.delimiter) < row.expected_columns < row.actual_columns:
             hint = f"; more lines may end with {self.delimiter!r}: delete it"
-        elif line == 2 and row.actual_columns == row.expected_columns + 1 and _kind(first_cell) == "number":
-            hint = "; R writes row names without a name for them: use write.table(..., row.names = FALSE)"
-        elif line == 2 and row.actual_columns > row.expected_columns:
+        elif line == 2 and row.actual_columns > row.expected_columns and is_header:
             hint = "; if the first line is a title, and not the columns' names, delete it"
+        elif line == 2 and row.actual_columns == row.expected_columns + 1:
+            hint = "; R writes row names without a name for them: use write.table(..., row.names = FALSE)"
         raise ValueError(
             f"{self.path}, line {line}: {counted(row.actual_columns, 'column')}, but {row.expected_columns} in the first "
             f"line: {row.text[:60]!r}{hint}"

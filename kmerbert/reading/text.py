@@ -82,7 +82,8 @@ def read_text(path: Path) -> str:
 
 
 def open_bytes(path: Path) -> pa.NativeFile:
-    """Opens a file, unpacked if the name says that it is packed."""
+    """Opens a file, unpacked if the name says that it is packed; OSError, with the system's own reason, if it cannot."""
+    path.open("rb").close()
     return pa.input_stream(str(path), compression=split_endings(path)[1])
 
 

@@ -135,3 +135,13 @@ def test_what_is_written_is_a_predictions_file(tmp_path: Path) -> None:
     }  # fmt: skip
     write_rows(tmp_path / "q.tsv", rows.drop(columns="observed"), np.array([0.1, 1e-9]))
     assert list(read_predictions(str(tmp_path / "q.tsv"))) == ["id", "sequence", "prediction"]
+
+
+def test_cells_of_several_lines(tmp_path: Path) -> None:
+    """Ids are the lines of the file, and messages have them."""
+    rows = ["sequence,expression,note", 'ACGT,1,"x', 'y"', "ACGA,2,z"]
+    assert read_table(write(tmp_path / "a.csv", *rows))["id"].tolist() == ["2", "4"]
+    with fails("a.csv, line 4", "'high'"):
+        read_table(write(tmp_path / "a.csv", *rows[:3], "ACGA,high,z"))
+    with fails("a.csv, line 2", "quote"):
+        read_table(write(tmp_path / "a.csv", *rows[:2], "ACGA,2,z"))

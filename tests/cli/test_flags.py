@@ -56,6 +56,7 @@ def read(dataclass_type: type, line: str) -> Any:
         (f"{FILE} --split_column s --cluster_file c.tsv", ("--cluster_file", "--split_column")),
         (f"{FILE} --label_column a,a", ("--label_column 'a,a'", "once")),
         (f"{FILE} --label_column a,,b", ("--label_column 'a,,b'",)),
+        (f'{FILE} --label_column "a,b', ("'\"a,b'", "double quotes")),
         (f"{FILE} --label_column=", ("--label_column ''",)),
         (f"{FILE} --flank_length -1", ("--flank_length -1", "0 or more")),
         (f"{FILE} --flank_insert 3:9", ("--flank_insert '3:9'", "--flank_file")),
@@ -175,6 +176,8 @@ def test_frames_come_from_stride_1() -> None:
 def test_label_columns_and_defaults() -> None:
     (data,) = parse([RegressionDataArguments], [*FILE.split(), "--label_column", "a, b ,c"])
     assert data.label_columns == ["a", "b", "c"]
+    (data,) = parse([RegressionDataArguments], [*FILE.split(), "--label_column", '"log2 (a/b), mean", c'])
+    assert data.label_columns == ["log2 (a/b), mean", "c"]
     assert data.duplicates == "error"
     assert read(PretrainingDataArguments, FILE).duplicates == "keep"
     assert read(PretrainingDataArguments, FILE).label_column == "expression"

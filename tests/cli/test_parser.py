@@ -230,6 +230,8 @@ def test_wrong_words(words: list[str], parts: tuple[str, ...]) -> None:
         ("a: b: c", ("recipe.yaml", "not YAML")),
         ("? [1]\n: 2", ("recipe.yaml", "not YAML")),
         ("\tx: 1", ("recipe.yaml", "not YAML")),
+        ("[" * 100_000, ("recipe.yaml", "not YAML", "nested")),
+        ("rows: " + "[" * 100_000, ("recipe.yaml", "not YAML", "nested")),
     ],
 )
 def test_wrong_recipes(text: str, parts: tuple[str, ...], tmp_path: Path) -> None:
@@ -285,3 +287,16 @@ def test_parsing_starts_without_torch() -> None:
     """Programs without a model start in a moment."""
     code = "import sys, kmerbert.cli.flags, kmerbert.cli.parser; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[2], check=True)
+
+
+def test_values_that_are_nested_too_deeply(tmp_path: Path) -> None:
+    deep = '{"a": ' * 100_000
+    for words in (["--lr_scheduler_kwargs", deep], [f"--lr_scheduler_kwargs={deep}"]):
+        with fails("--lr_scheduler_kwargs", "nested"):
+            parse([KmerTrainingArguments], ["--output_dir", str(tmp_path / "run"), *words])
+
+
+def test_lists_of_columns_whose_names_have_commas(tmp_path: Path) -> None:
+    text = 'train_file: a.tsv\nlabel_column: ["log2 (a/b), mean", c]\n'
+    (data,) = parse([RegressionDataArguments], ["--config", recipe(tmp_path, text)])
+    assert data.label_columns == ["log2 (a/b), mean", "c"]

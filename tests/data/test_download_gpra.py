@@ -236,11 +236,13 @@ def test_an_archive_is_unpacked(run: Run, server: FileServer, folder: Path) -> N
     assert (low.read_text(), ground.read_text()) == ("./ids/low.json", "ground.json")
 
 
-@pytest.mark.parametrize("name", ["../../evil.csv", "public_leaderboard_ids/../../evil.csv", "cut"])
+@pytest.mark.parametrize("name", ["../../evil.csv", "public_leaderboard_ids/../../evil.csv", "cut", "link"])
 def test_an_archive_that_cannot_be_unpacked(
     run: Run, server: FileServer, folder: Path, tmp_path: Path, name: str
 ) -> None:
-    content = archive("good.csv", name)
+    link = tarfile.TarInfo("link.csv")
+    link.type, link.linkname = tarfile.LNKTYPE, "absent.csv"
+    content = archive("good.csv", link if name == "link" else name)
     server.files[IDS] = content[: len(content) // 2] if name == "cut" else content
     server.files[RECORD] = record(public_leaderboard_ids__tar__gz=server.files[IDS])
     assert str(folder / "public_leaderboard_ids.tar.gz") in run("ids_archive")

@@ -168,3 +168,14 @@ def test_how_many_mutations_are_tolerated(n_changed: int, is_carried: bool, plas
     changed = mutated(BEFORE[-17:] + insert, *range(0, 2 * n_changed, 2)) + AFTER[:13]
     begins = changed if is_carried else BEFORE[-17:] + changed
     assert flanks.extend([changed]) == [begins + AFTER[13:17]]
+
+
+def test_plasmids_of_other_programs(tmp_path: Path, plasmid: Path) -> None:
+    expected = read_flanks(plasmid, 20)
+    for name, text in (("a.fa", ">vector\r\n{}\r\n"), ("a.fa", ">vector\r{}\r"), ("a.txt", "{}\n"), ("a.json", '"{}"')):
+        dna = BEFORE + "N" * 20 + AFTER
+        (tmp_path / name).write_bytes(text.format(dna).encode("utf-16" if name != "a.json" else "utf-8"))
+        assert read_flanks(tmp_path / name, 20) == expected
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with fails("`flank_file`", "deep.json", "nested"):
+        read_flanks(tmp_path / "deep.json", 20)

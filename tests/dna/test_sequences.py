@@ -13,6 +13,7 @@ from kmerbert.dna.sequences import (
     canonical,
     describe_bad_letter,
     is_dna,
+    is_kmers,
     random_windows,
     reverse_complement,
     windows,
@@ -136,6 +137,18 @@ def test_fasta_as_people_write_it() -> None:
 def test_text_that_is_not_fasta(lines: list[str], parts: tuple[str, ...]) -> None:
     with fails(*parts):
         list(read_fasta(lines))
+
+
+@pytest.mark.parametrize("text", ["ACGTAC CGTACC GTACCT", "acg cgu gut", "AC CG"])
+def test_kmers_between_blanks_are_told(text: str) -> None:
+    kmers = text.split()
+    with fails("k-mers", repr(text), kmers[0] + "".join(kmer[-1] for kmer in kmers[1:])):
+        canonical(text)
+
+
+@pytest.mark.parametrize("text", ["ACGT ACGT", "ACGT", "A C G T", "ACGT CGTAA", "", "axc xcd"])
+def test_other_texts_are_no_kmers(text: str) -> None:
+    assert not is_kmers(text)
 
 
 def test_examples_in_docstrings() -> None:

@@ -465,3 +465,38 @@ def test_rows_with_fewer_kmers_than_frames(make: MakeModel) -> None:
     assert model.predict_values(["ACGTACG"]).shape == (1, 1)
     with fails("sequence 2 of the list", "4 k-mers", "5 reading frames"):
         model.predict_values(["ACGTACG", "ACGTAC"])
+
+
+def test_ids_of_fasta_tell_the_records_apart(make: MakeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    predictor = load(make("a"))
+    path = tmp_path / "a.fa"
+    path.write_text(
+        "".join(
+            f">promoter {row}\n{sequence}\n" for row, sequence in enumerate(random_dna(np.random.default_rng(0), 3))
+        )
+    )
+    assert predictor.predict(path)["id"].tolist() == ["promoter 0", "promoter 1", "promoter 2"]
+    assert caplog.messages == []
+    path.write_text("".join(f">promoter\n{sequence}\n" for sequence in random_dna(np.random.default_rng(0), 3)))
+    assert predictor.predict(path)["id"].tolist() == ["promoter"] * 3
+    check_message(caplog.messages[0], "a.fa, line 1", "a.fa, line 3", "repeated ids: 2")
+
+
+def test_rows_without_an_id(make: MakeModel, tmp_path: Path) -> None:
+    """Also where other rows have one, in whatever line that begins."""
+    predictor, (first, second) = load(make("a")), random_dna(np.random.default_rng(0), 2)
+    lines = [json.dumps({"sequence": first}), json.dumps({"sequence": second, "id": "x"})]
+    for name, content in (
+        ("a.jsonl", "\n".join(lines)),
+        ("b.tsv", f"id\tsequence\n \t{first}\nx\t{second}\n"),
+        ("c.csv", f"note,id,sequence\n,,{first}\n,x,{second}\n"),
+    ):
+        (tmp_path / name).write_text(content)
+        with fails(f"{name}, line {1 if 'json' in name else 2}: ", "id is empty"):
+            predictor.predict(tmp_path / name)
+
+
+def test_ids_are_lines_of_the_file(make: MakeModel, tmp_path: Path) -> None:
+    first, second = random_dna(np.random.default_rng(0), 2)
+    (tmp_path / "a.csv").write_text(f'sequence,note\n{first},"x\ny"\n{second},z\n')
+    assert load(make("a")).predict(tmp_path / "a.csv")["id"].tolist() == ["2", "4"]

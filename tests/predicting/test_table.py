@@ -20,7 +20,7 @@ from kmerbert.predicting.table import (
     suffixes_in,
 )
 from kmerbert.predicting.writers import write_tables
-from tests.support.messages import fails
+from tests.support.messages import check_message, fails
 
 # Two rows, three checkpoints, one output.
 VALUES = np.array([[[1.0], [2.0], [6.0]], [[11.034567832946777], [11.034567832946777], [11.034567832946777]]])
@@ -213,3 +213,58 @@ def test_rows_and_values_that_are_not(rows_per_key: int, text: str, parts: tuple
     (tmp_path / "a.json").write_bytes(text.encode("latin-1"))
     with fails("a.json", *parts):
         read_row_values(tmp_path / "a.json", rows_per_key)
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.tsv.zst", "p.csv.bz2"])
+def test_predictions_are_read_as_every_table_is(name: str, tmp_path: Path) -> None:
+    """Quotes, cells of several lines, other encodings, any compression; the index has the lines."""
+    sign = "," if ".csv" in name else "\t"
+    text = 'id|prediction|note\n"a | 1"|1|"x\ny"\nb|"2"|z\n'.replace("|", sign)
+    with pa.output_stream(
+        str(tmp_path / name), compression={".zst": "zstd", ".bz2": "bz2"}.get(Path(name).suffix)
+    ) as file:
+        file.write(text.encode("utf-16"))
+    table = read_predictions(str(tmp_path / name))
+    assert table["id"].tolist() == [f"a {sign} 1", "b"]
+    assert table["prediction"].tolist() == [1.0, 2.0]
+    assert table.index.tolist() == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ('id,prediction,note\na,1,"x\ny"\nb,bad,z\n', ("p.csv, line 4: ", "'bad'")),
+        ('id,prediction,note\na,1,"odd\nb,2,z\n', ("p.csv, line 2: ", "quote")),
+        ("id,prediction\na,1\nb,2,3\n", ("p.csv, line 3: 3 columns",)),
+        ('id,prediction\na,"1,100"\n', ("p.csv, line 2: ", "1100", "1.100")),
+        ("id,prediction,prediction\na,1,2\n", ("'prediction' twice",)),
+        ("My predictions,,\nid,prediction,x\na,1,\n", ("'prediction'", "line 2")),
+        ("id;prediction\na;1\n", ("'prediction'", "';'")),
+        ("id,lower,upper,prediction\na,1,2,1\n\nb,3,2,1\n", ("p.csv, line 3: ", "prediction")),
+        ('id,lower,upper,prediction\n"a\nb",1,2,1\nb,3,2,1\n', ("p.csv, line 4: ", "lower 3")),
+    ],
+)
+def test_predictions_that_cannot_be_used(text: str, parts: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    with fails(*parts):
+        number_columns(read_predictions(str(tmp_path / "p.csv")), ["prediction"], str(tmp_path / "p.csv"), "")
+
+
+def test_ids_of_parquet_are_whole_numbers_if_some_are_missing(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"id": [7, 8], "prediction": ["1", "2"]}), tmp_path / "p.parquet")
+    table = read_predictions(str(tmp_path / "p.parquet"))
+    assert table["prediction"].tolist() == [1.0, 2.0]
+    assert table.index.tolist() == [1, 2]
+    baseline = pd.DataFrame({"id": ["8", "7"], "prediction": [20.0, 10.0]})
+    assert align_rows(baseline, table, "b.tsv")["prediction"].tolist() == [10.0, 20.0]
+
+
+def test_ids_that_stand_for_other_sequences_are_told(table: MakeTable, caplog: pytest.LogCaptureFixture) -> None:
+    read_predictions(str(table("same.tsv", id=["a", "a"], sequence=["AC", "AC"], prediction=[1, 2])))
+    assert caplog.messages == []
+    path = table("p.tsv", id=["a", "b", "a"], sequence=["AC", "AC", "GG"], prediction=[1, 2, 3])
+    predictions = read_predictions(str(path))
+    check_message(caplog.messages[0], "p.tsv, line 2", "p.tsv, line 4", "'a'", "1 row")
+    baseline = predictions.assign(sequence=["AC", "TT", "GG"])
+    with fails("`baseline_file` b.tsv", "'b ", "other sequences"):
+        align_rows(baseline, predictions, "b.tsv")

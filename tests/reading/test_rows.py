@@ -12,12 +12,15 @@ from kmerbert.reading import rows as module
 from kmerbert.reading.rows import (
     Duplicate,
     RowSpec,
+    check_ids,
     check_reading_frames,
     check_unknown,
     find_duplicate,
     hash_texts,
     n_distinct,
+    names_in,
     read_rows,
+    without_gaps,
 )
 from kmerbert.reading.sources import MemorySource
 from tests.support.messages import check_message, fails
@@ -163,6 +166,27 @@ def test_hashes_are_those_of_the_texts() -> None:
     assert hashes[0] == hashes[2]
     assert len(set(hashes)) == 4
     assert hash_texts(["b"])[0] == hashes[1]
+
+
+def test_windows_in_gaps_are_left_out() -> None:
+    """Those that do not have one k-mer of known bases, which would be equal to each other."""
+    sequences = ["NNNNNN", "ACNNGT", "ACGNNN", "NNNNNA", "ACGTAC"]
+    columns = {"numbers": np.arange(5), "overlaps": np.arange(5) * 10}
+    kept, values, n_gaps = without_gaps(sequences, columns, 3)
+    assert (kept, n_gaps) == (["ACGNNN", "ACGTAC"], 3)
+    assert {name: array.tolist() for name, array in values.items()} == {"numbers": [2, 4], "overlaps": [20, 40]}
+    assert without_gaps(sequences[4:], {}, 3) == (["ACGTAC"], {}, 0)
+    assert without_gaps(["NNN"], {"numbers": np.array([1])}, 3)[::2] == ([], 1)
+
+
+def test_names_that_are_missing() -> None:
+    table = MemorySource(pa.table({"id": [" a ", "b"], "n": [7, None], "g": ["x", " "]}))
+    (batch,) = table.batches(["id", "n", "g"])
+    assert names_in(batch, table, "id") == ["a", "b"]
+    check_ids(table, "id")
+    for column in "ng":
+        with fails("row 2", column, "empty"):
+            check_ids(table, column)
 
 
 def test_examples_in_docstrings() -> None:

@@ -198,3 +198,10 @@ def test_folders_that_are_no_challenge(
     assert failure(path, folder, challenge_dir=".").endswith(": data/challenge")
     line = failure(path, folder, challenge_dir=folder.parent)
     check_message(line, "--challenge_dir", " public_leaderboard_ids/ground.json")
+
+
+def test_a_log_that_cannot_be_read(tmp_path: Path, failure: Callable[..., str]) -> None:
+    table, log = save(TABLE, tmp_path / "p.tsv"), tmp_path / "trainer_state.json"
+    for content, part in (("", "not JSON"), ("[" * 100_000, "nested")):
+        log.write_text(content)
+        check_message(failure(table, tmp_path / "e", run_dir=tmp_path), "trainer_state.json", part)

@@ -276,8 +276,8 @@ def test_a_sequence_or_id_that_spells_a_missing_value_is_one(folder: Path, tmp_p
         ("id\tprediction\tobserved\nr0\t1\t1\nr1\t\t2\n", ("p.tsv, line 3", "prediction", "missing")),
         ("id\tprediction\tobserved\nr0\tinf\t1\n", ("p.tsv, line 2", "prediction", "inf")),
         ("id\tprediction\tobserved\nr0\t1\t\n", ("p.tsv", "observed", "1 rows", "--label_column")),
-        ("id\tprediction\tobserved\nr0\t1\t1\t1\n", ("p.tsv", "more columns", "id, prediction, observed")),
-        ("id\tprediction\tobserved\nr0\t1\t1\nr1\t1\t1\t1\n", ("p.tsv", "line 3", "3 fields", "4")),
+        ("id\tprediction\tobserved\nr0\t1\t1\t1\n", ("p.tsv, line 2", "4 columns", " 3 ", "row.names")),
+        ("id\tprediction\tobserved\nr0\t1\t1\nr1\t1\t1\t1\n", ("p.tsv, line 3", "4 columns", " 3 ")),
         ("ACGT\t1.5\nACGA\t2.5\n", ("p.tsv", "'prediction'", "ACGT, 1.5", "--challenge_dir")),
     ],
 )
@@ -298,7 +298,7 @@ def test_formats_and_missing_flags(
     for name, *parts in (
         ("p.json", "--predictions_file p.json", ".tsv, .csv", ".parquet"),
         ("none.tsv", "--predictions_file none.tsv", "(No such file or directory)"),
-        ("broken.tsv.gz", "broken.tsv.gz", "not a table"),
+        ("broken.tsv.gz", "broken.tsv.gz", "cannot be read"),
     ):
         check_message(error_line(main, "--predictions_file", tmp_path / name, "--output_dir", folder), *parts)
     assert not folder.exists()

@@ -203,3 +203,17 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (tmp_path / "y.tsv").write_bytes(b"a\tb\n" * n_good + b"a\t\xff\n")
         with fails(f"y.tsv, line {n_good + 1}: ", "UTF-8", "0xff"):
             read_clusters(tmp_path / "y.tsv")
+
+
+def test_quotes_and_encodings_of_cluster_files(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('"a, x","a, x"\n"a, x","b\nb"\nc,c\n')
+    assert clusters_of(tmp_path / "a.csv", ["b\nb", "c", "a, x"]) == [0, 1, 0]
+    (tmp_path / "b.tsv").write_bytes("id\tcluster\tnote\nä\t1\t\nb\t2\t\n".encode("utf-16"))
+    assert clusters_of(tmp_path / "b.tsv", ["b", "ä"]) == [1, 0]
+    (tmp_path / "c.tsv").write_text('id\tcluster\tnote\na\t1\t"x\ny"\nb\t\tz\n')
+    with fails("c.tsv, line 4", "cluster is empty"):
+        read_clusters(tmp_path / "c.tsv")
+    for text in ('id,cluster\na,1\n"b,2\nc,3\n', 'a,b\na,c\n"a,d\na,e\n'):
+        (tmp_path / "d.csv").write_text(text)
+        with fails("d.csv, line 3: ", "quote"):
+            read_clusters(tmp_path / "d.csv")

@@ -13,7 +13,7 @@ from kmerbert.reading.sources import FileSource
 from kmerbert.splitting import groups
 from kmerbert.splitting.groups import rows_together
 from kmerbert.tokens.cache import TokenTable, tokenise
-from tests.support.messages import fails
+from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
 
 TABLE = Callable[..., Path]
@@ -134,3 +134,20 @@ def test_near_duplicates_are_found_once(
     assert len(list(token_cache.glob("*-similar-0.9.npy"))) == 1
     monkeypatch.delattr(groups, "near_duplicates")  # the second time from the cache, or this fails
     assert (rows_together(tokens, TOKENIZER, similar_sequences=0.9) == together).all()
+
+
+def test_ids_that_have_other_sequences_in_the_file_of_clusters_are_told(
+    table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences, names = dna(4, 30), list("abcd")
+    path = table("a.tsv", id=names, sequence=sequences)
+    tokens = read(path, id="id")
+    same = table(
+        "same.tsv", id=names[::-1], sequence=[sequence.lower() for sequence in sequences[::-1]], cluster=range(4)
+    )
+    rows_together(tokens, TOKENIZER, cluster_file=str(same))
+    assert caplog.messages == []
+    other = table("other.tsv", id=names, sequence=[*sequences[:2], *sequences[:1], ""], cluster=[0, 0, 1, 1])
+    assert parts(rows_together(tokens, TOKENIZER, cluster_file=str(other))) == {frozenset({0, 1}), frozenset({2, 3})}
+    (message,) = caplog.messages
+    check_message(message, "a.tsv, line 4", other, "1 more of 4 rows")

@@ -17,7 +17,7 @@ from kmerbert.reading.sources import FileSource
 from kmerbert.tokens import cache
 from kmerbert.tokens.batches import TokenDataset
 from kmerbert.tokens.cache import tokenise, without_padding
-from tests.support.messages import fails
+from tests.support.messages import check_message, fails
 from tests.support.tiny_tokens import expected_ids, ids_of, ragged, read_tokens
 from tokenization_kmer import KmerTokenizer
 
@@ -312,6 +312,23 @@ def test_sequences_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"sequence": null}\n')
     with fails("a.jsonl, line 1", "empty"):
         read_tokens(tmp_path / "a.jsonl", KMERS)
+
+
+def test_gaps_of_a_genome_are_left_out_and_counted(tmp_path: Path, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    left, right = dna(2, 40)
+    (tmp_path / "a.fa").write_text(f">chr1\n{left}{'N' * 85}{right}\n>chr2\n{'N' * 60}\n")
+    caplog.set_level("INFO")
+    for _ in range(2):  # the second from the cache
+        caplog.clear()
+        tokens = read_tokens(tmp_path / "a.fa", KMERS, window=20)
+        # Windows 20 to 40, 120 to 140 (5 N) and from 145 on; 40 to 120 and the second chromosome are gaps.
+        assert len(tokens) == 5
+        assert ids_of(tokens)[0] == KMERS.encode_ids([left[:20]])[0].tolist()
+        check_message(caplog.messages[0], "a.fa", "7 of 12 windows")
+    assert tokens.numbers.tolist() == [1] * 5
+    (tmp_path / "b.fa").write_text(f">chr1\n{'N' * 100}\n")
+    with fails("b.fa", "5 windows"):
+        read_tokens(tmp_path / "b.fa", KMERS, window=20)
 
 
 # --- writing

@@ -21,7 +21,7 @@ from kmerbert.tokens import stream as module
 from kmerbert.tokens.batches import TokenDataset
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.tokens.targets import TargetScaler
-from tests.support.messages import fails
+from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import random_dna
 from tests.support.tiny_shards import memory_hub, write_shards
 from tokenization_kmer import KmerTokenizer
@@ -383,3 +383,19 @@ def test_shards_that_the_hub_does_not_have(put: Callable[..., None]) -> None:
         open_shards("lab/dna", SPEC, is_hub=True)
     with fails("lab/dna", "'extra'", "`train_split_name`"):
         open_shards("lab/dna", SPEC, is_hub=True, split="extra")
+
+
+def test_gaps_are_left_out_of_a_stream(tmp_path: Path, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    """Row groups that consist of gaps, too."""
+    caplog.set_level("INFO")
+    sequences = ["N" * 40] * 5 + [f"{sequence}{'N' * 20}" for sequence in dna(10, 20)]
+    folder = write_shards(tmp_path / "shards", sequences, np.zeros(15), n_shards=1)
+    dataset = stream(folder, spec=RowSpec("sequence", window=20), batch_size=2)
+    assert len(dataset) == 10
+    check_message(caplog.messages[0], "shards", "20 windows")
+    batches = [dataset.__getitems__([2 * number, 2 * number + 1]) for number in range(5)]
+    seen = {tuple(row) for batch in batches for row in batch["input_ids"].tolist()}
+    assert seen == set(map(tuple, TOKENIZER.encode_ids([sequence[:20] for sequence in sequences[5:]]).tolist()))
+    assert dataset.facts()["n_training_rows"] == 10
+    with fails("0 rows", "batch"):
+        stream(write_shards(tmp_path / "gaps", ["N" * 40] * 5, np.zeros(5), 1), spec=RowSpec("sequence", window=20))

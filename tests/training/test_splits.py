@@ -1,6 +1,7 @@
 """From flags to splits: which rows train, validate and test, of files, folders of `datasets` and Parquet shards."""
 
 import hashlib
+import json
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -428,3 +429,30 @@ def test_training_flags_that_a_stream_cannot_have(
 ) -> None:
     with fails(*parts, "`streaming`"):
         load(regression(shards, streaming=True), **settings)
+
+
+def test_rows_without_an_id_are_told_before_training(tmp_path: Path, dna: DNA) -> None:
+    """If others have one, because their predictions would get none."""
+    lines = [
+        {"sequence": sequence, "expression": row} | ({"id": "x"} if row else {}) for row, sequence in enumerate(dna(20))
+    ]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    with fails("a.jsonl, line 1: ", "id is empty"):
+        load(regression(tmp_path / "a.jsonl"))
+    assert load(PretrainingDataArguments(train_file=str(tmp_path / "a.jsonl")), labels=())
+
+
+def test_pretraining_needs_no_ids(tmp_path: Path, dna: DNA, table: TABLE) -> None:
+    (tmp_path / "a.fa").write_text("".join(f">promoter\n{sequence}\n" for sequence in dna(20)))
+    assert sizes(load(PretrainingDataArguments(train_file=str(tmp_path / "a.fa")), ())) == {
+        "train": 18,
+        "validation": 2,
+    }
+
+
+def test_gaps_on_two_chromosomes_are_no_leak(tmp_path: Path, dna: DNA) -> None:
+    left, right = dna(2, 60)
+    for name, sequence in (("chr1", left), ("chr2", right)):
+        (tmp_path / f"{name}.fa").write_text(f">{name}\n{'N' * 100}{sequence}\n")
+    files = {"train_file": str(tmp_path / "chr1.fa"), "validation_file": str(tmp_path / "chr2.fa")}
+    assert sizes(load(PretrainingDataArguments(**files, window_length=20), ())) == {"train": 3, "validation": 3}
