@@ -16,7 +16,7 @@ from transformers import PretrainedConfig
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SchedulerType
 
 from kmerbert.errors import FILE_ERRORS, one_line
-from kmerbert.files import file_checksum, write_text
+from kmerbert.files import file_checksum, read_json, write_text
 from kmerbert.training.flags import KmerTrainingArguments
 
 logger = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def remove_checkpoint(checkpoint: Path) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     """A JSON object; empty if there is none."""
     with suppress(OSError, ValueError):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return content if isinstance(content, dict) else {}
     return {}
 
@@ -254,7 +254,7 @@ def _damage_without_checksums(checkpoint: Path) -> str | None:
     for path in sorted(checkpoint.iterdir()):
         try:
             if path.suffix == ".json":
-                json.loads(path.read_text(encoding="utf-8"))
+                read_json(path)
             elif path.suffix == ".safetensors":  # its header says how long the file is
                 with safe_open(path, "numpy"):
                     pass

@@ -19,7 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 from kmerbert.errors import FILE_ERRORS, NETWORK_ERRORS, is_out_of_memory, one_line
-from kmerbert.files import is_running, process_start, write_text
+from kmerbert.files import is_running, process_start, read_json, write_text
 from kmerbert.training.checkpoints import CHECKPOINT_FILE, checkpoints_in, is_checkpoint_name, remove_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ class FolderLock:
 
     def _owner(self) -> dict[str, Any]:
         with suppress(OSError, ValueError):
-            owner = json.loads(self.path.read_text(encoding="utf-8"))
+            owner = read_json(self.path)
             return owner if isinstance(owner, dict) else {}
         return {}
 
@@ -296,7 +296,7 @@ def files_of_runs(folder: Path) -> list[str] | None:
 def _manifest(folder: Path) -> Collection[str] | None:
     """Names that runs noted in a folder; None without a list of them."""
     try:
-        names = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        names = read_json(folder / MANIFEST)
     except (OSError, ValueError):
         return None
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else None

@@ -14,7 +14,7 @@ from transformers import set_seed
 
 from kmerbert.cli.launch import check_launch, end_with_launcher, set_up_logging
 from kmerbert.errors import one_line
-from kmerbert.files import check_folder, free_space, in_bytes, space_to_write, write_text
+from kmerbert.files import check_folder, free_space, in_bytes, read_json, space_to_write, write_text
 from kmerbert.models.kernels import fast_kernels
 from kmerbert.models.outputs import in_other_unit
 from kmerbert.training.callbacks import describe_run, precision_of
@@ -224,7 +224,7 @@ def report(trainer: RunTrainer, split: str, metrics: dict[str, float]) -> None:
         files = (f"{split}_results.json", "all_results.json")
         trainer.folder.note(*files)
         together = trainer.folder.path / files[1]
-        before = json.loads(together.read_text(encoding="utf-8")) if together.exists() else {}
+        before = read_json(together) if together.exists() else {}
         for name, values in zip(files, (metrics, before | metrics), strict=True):
             write_text(trainer.folder.path / name, json.dumps(values, indent=4, sort_keys=True))
 
