@@ -13,7 +13,6 @@ The output is what `run_evaluate.py --baseline_file` reads: `id sequence predict
 order of the input.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +23,9 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 
-from baselines.tables import add_flags, read_splits, write_rows
-from kmerbert.cli.paths import expand_paths
-from kmerbert.cli.run import with_dashes
-from kmerbert.predicting.writers import check_output
+from baselines.tables import add_flags, check_predictions_file, read_splits, write_rows
+from kmerbert.cli.programs import ProgramParser
+from kmerbert.cli.run import run
 
 # Half-decade steps: wide enough for 100 rows as for 50,000; the error is flat around its minimum.
 ALPHAS = tuple(10.0 ** (exponent / 2) for exponent in range(11))
@@ -81,22 +79,17 @@ def fit_ridge(counts: sparse.csr_matrix, observed: np.ndarray, seed: int = 0) ->
 
 def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the program; returns the numbers of rows, the chosen penalty and the seconds it took."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(__doc__)
     add_flags(parser)
     parser.add_argument("--output_file", required=True, help="Predictions to write: .tsv .csv .parquet.")
     args = parser.parse_args(argv)
-    start = time.perf_counter()
-    try:
-        expand_paths(args)
-        output, inputs = Path(args.output_file), {"train_file": args.train_file, "test_file": args.test_file}
-        train, predicted = read_splits(args)
-        check_output(output, ["expression"], overwrite=True, inputs=inputs)
-        rows = predicted["test" if "test" in predicted else "validation"]
-        train_counts, counts = count_kmers(train["sequence"].str.upper(), rows["sequence"].str.upper())
-        model = fit_ridge(train_counts, train["observed"].to_numpy())
-        write_rows(output, rows, model.predict(counts))
-    except (ValueError, OSError) as error:
-        parser.error(with_dashes(str(error)))
+    start, output = time.perf_counter(), Path(args.output_file)
+    train, predicted = read_splits(args)
+    check_predictions_file(output, args)
+    rows = predicted["test" if "test" in predicted else "validation"]
+    train_counts, counts = count_kmers(train["sequence"].str.upper(), rows["sequence"].str.upper())
+    model = fit_ridge(train_counts, train["observed"].to_numpy())
+    write_rows(output, rows, model.predict(counts))
     result = {"n_train": len(train), "n_predicted": len(rows), "alpha": model.alpha}
     result["seconds"] = round(time.perf_counter() - start, 1)
     print(", ".join(f"{name} {value:g}" for name, value in result.items()))
@@ -104,4 +97,4 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "no predictions were written")

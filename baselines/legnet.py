@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from baselines.tables import add_flags, read_splits, write_rows
-from kmerbert.cli.run import with_dashes
-from kmerbert.files import check_folder
+from baselines.tables import add_flags, check_predictions_file, read_splits, write_rows
+from kmerbert.cli.programs import ProgramParser
+from kmerbert.cli.run import run
 
 LETTERS = "ACGT"
 STAGES = (80, 96, 112, 128)
@@ -121,7 +121,7 @@ def predict(network: nn.Sequential, rows: torch.Tensor) -> np.ndarray:
     return torch.cat(outputs).double().numpy()
 
 
-def run(args: argparse.Namespace) -> None:
+def fit_and_predict(args: argparse.Namespace) -> None:
     """Trains and predicts as the command line says.
 
     Raises:
@@ -131,7 +131,8 @@ def run(args: argparse.Namespace) -> None:
     if len(rows) < 2:
         raise ValueError(f"{args.train_file}: one row to train on: at least 2 are needed")
     folder = Path(args.output_dir)
-    check_folder(folder, f"`output_dir` {folder}")
+    for name in predicted:
+        check_predictions_file(folder / f"{name}_predictions.tsv", args)
     length = int(rows["sequence"].str.len().max())
     mean, deviation = rows["observed"].mean(), rows["observed"].std(ddof=0)
     network = train(encode(rows["sequence"].str.upper(), length), (rows["observed"] - mean) / deviation, args)
@@ -144,7 +145,7 @@ def run(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the program."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(__doc__)
     add_flags(parser)
     parser.add_argument("--epochs", type=int, default=12, help="Passes over the training rows (default: 12).")
     parser.add_argument("--batch_size", type=int, default=256, help="Rows in a batch (default: 256).")
@@ -152,12 +153,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0, help="Seed of weights and order (default: 0).")
     parser.add_argument("--bf16", action="store_true", help="Compute in bfloat16 (torch.autocast).")
     parser.add_argument("--output_dir", required=True, help="Folder for the predictions.")
-    args = parser.parse_args(argv)
-    try:
-        run(args)
-    except (ValueError, OSError) as error:
-        parser.error(with_dashes(str(error)))
+    fit_and_predict(parser.parse_args(argv))
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "not all predictions were written")

@@ -10,17 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from kmerbert.predicting.writers import write_predictions
+from kmerbert.cli.programs import ProgramParser
+from kmerbert.predicting.writers import check_output, write_predictions
 from kmerbert.reading.sources import Batch, FileSource, as_text, has_column, to_numbers
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say which rows to fit and which to predict."""
+def add_flags(parser: ProgramParser) -> None:
+    """Adds the flags that say which rows to fit and which to predict, and whether predictions are replaced."""
     parser.add_argument("--train_file", required=True, help="Table of sequences and measured values.")
     parser.add_argument("--test_file", help="Rows to predict; measured values may be missing.")
     parser.add_argument("--split_column", help="Column of --train_file that says train or validation for each row.")
     parser.add_argument("--sequence_column", default="sequence", help="Column with the DNA (default: %(default)s).")
     parser.add_argument("--label_column", default="expression", help="Column with the value (default: %(default)s).")
+    parser.add_argument("--overwrite", action="store_true", help="Replace predictions that exist.")
 
 
 def read_splits(args: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.DataFrame]]:
@@ -99,6 +101,13 @@ def _read_batch(batch: Batch, source: FileSource, names: dict[str, str]) -> pd.D
             location = source.location(int(batch.numbers[is_missing][0]))
             raise ValueError(f"{location}: {column} is missing: remove the row")
     return pd.DataFrame({"id": batch.numbers.astype(str)} | columns)
+
+
+def check_predictions_file(path: Path, args: argparse.Namespace) -> None:
+    """Raises ValueError if the predictions cannot be written, or would replace what is not to be replaced."""
+    argument = "output_file" if hasattr(args, "output_file") else "output_dir"
+    inputs = {"train_file": args.train_file, "test_file": args.test_file}
+    check_output(path, ["expression"], args.overwrite, inputs=inputs, argument=argument)
 
 
 def write_rows(path: Path, rows: pd.DataFrame, predictions: np.ndarray) -> None:

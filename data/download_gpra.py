@@ -25,6 +25,10 @@ import huggingface_hub
 import pooch
 import requests
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a program, it finds only its own folder
+from kmerbert.cli.programs import ProgramParser
+from kmerbert.cli.run import run
+
 RECORD, DATASET = "10633252", "HuggingFaceBio/random-promoter-dream-2022"
 REVISION, COMMIT = "095ecf8da1e69d70c21812af809df7b19c7d8a84", "1b40970e8dcddf31d07ccc4604a82afac8f49095"
 REPOSITORY = "/de-Boer-Lab/random-promoter-dream-challenge-2022"
@@ -176,6 +180,8 @@ def unpack(archive: Path, overwrite: bool) -> list[Path]:
         except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:  # KeyError: a link to no member
             raise ValueError(f"{archive} cannot be unpacked ({error}): delete it and download it again") from None
         members = [path for path in Path(folder).rglob("[!.]*") if path.is_file() and not path.is_symlink()]
+        if len({member.name for member in members}) < len(members):
+            raise ValueError(f"{archive} has two files of one name in its folders: nothing was unpacked")
         for member in members:
             old = target / member.name
             if old.exists() and not overwrite and pooch.file_hash(old) != pooch.file_hash(member):
@@ -222,22 +228,11 @@ def group_name(name: str) -> str:
     return name
 
 
-def local_path(text: str) -> Path:
-    """Read a path of the command line, with `~` for the home folder."""
-    if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text} is a URL: allowed are folders of this machine")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error}: write the whole path") from None
-
-
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line; every failure ends in one line on stderr."""
-    parser = argparse.ArgumentParser(description="Download the files of the Random Promoter DREAM Challenge 2022.")
-    parser.error = lambda message: parser.exit(2, f"error: {message}; --help lists all flags\n")
+    """Run the command line."""
+    parser = ProgramParser("Download the files of the Random Promoter DREAM Challenge 2022.")
     add = parser.add_argument
-    add("--output_dir", type=local_path, help="folder for the files, created if missing")
+    add("--output_dir", help="folder for the files, created if missing")
     groups = f"groups to download: {', '.join(GROUPS)} (default {' '.join(DEFAULT_GROUPS)}; --list explains them)"
     add("--files", nargs="+", type=group_name, default=DEFAULT_GROUPS, metavar="GROUP", help=groups)
     add("--list", action="store_true", help="print groups, files and SHA-256, and download nothing")
@@ -258,18 +253,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--output_dir is missing: name a folder, or add --list to see the groups")
     if args.retries < 0:
         parser.error(f"--retries {args.retries}: allowed are 0 and more")
+    args.output_dir = Path(args.output_dir)
     pooch.get_logger().setLevel("WARNING")
     huggingface_hub.logging.set_verbosity_error()
     try:
         download(args)
-    except ValueError as error:
-        parser.exit(2, f"error: {' '.join(str(error).split())}\n")
     except OSError as error:
         file = error.filename or args.output_dir
-        parser.exit(2, f"error: {file}: {error.strerror or error}: correct this, or change --output_dir\n")
+        raise ValueError(f"{file}: {error.strerror or error}: correct this, or change --output_dir") from error
     except KeyboardInterrupt:
         parser.exit(130, "interrupted: complete files are kept, the same command downloads the rest\n")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -13,13 +13,18 @@ With one version of numpy, a seed always gives the same bytes; a file of n rows 
 import argparse
 import gzip
 import math
-import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a program, it finds only its own folder
+from kmerbert.cli.programs import ProgramParser
+from kmerbert.cli.run import run
+from kmerbert.files import whole_file
 
 FLANK_5, FLANK_3 = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 LENGTHS, LENGTH_SHARES = (110, 109, 108, 107, 106, 111), (0.820, 0.127, 0.024, 0.008, 0.005, 0.005)  # bp
@@ -255,13 +260,12 @@ def _new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     if path.exists() and not overwrite:
         raise ValueError(f"{path} exists ({path.stat().st_size} bytes): give another --output_file or add --overwrite")
     compressed = path.suffix == ".gz"  # the gzip header gets no name and no time: the same rows give the same bytes
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) if compressed else raw as file:
-            yield file
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        whole_file(path) as partial,
+        open(partial, "wb") as raw,
+        gzip.GzipFile("", "wb", 6, raw, mtime=0) if compressed else raw as file,
+    ):
+        yield file
 
 
 def _text_chunks(args: argparse.Namespace) -> Iterator[str]:
@@ -273,23 +277,12 @@ def _text_chunks(args: argparse.Namespace) -> Iterator[str]:
             yield "".join(f"{sequence}\t{label:.10g}\n" for sequence, label in zip(*rows, strict=True))
 
 
-def local_path(text: str) -> Path:
-    """Read a path of the command line, with `~` for the home folder."""
-    if "://" in text:
-        raise argparse.ArgumentTypeError(f"{text} is a URL: allowed are files and folders of this machine")
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{text}: {error}: write the whole path") from None
-
-
 def main(argv: Sequence[str] | None = None) -> dict[str, int | str]:
     """Write the simulated file; return its path and number of rows."""
-    parser = argparse.ArgumentParser(description="Simulate practice data that behaves like a promoter reporter assay.")
-    parser.error = lambda message: parser.exit(2, f"error: {message}\n")
+    parser = ProgramParser("Simulate practice data that behaves like a promoter reporter assay.")
     add = parser.add_argument
     add("--rows", type=int, required=True, help="number of sequences")
-    add("--output_file", type=local_path, required=True, help="file to write; gzip-compressed if the name ends in .gz")
+    add("--output_file", required=True, help="file to write; gzip-compressed if the name ends in .gz")
     add(
         "--kind",
         choices=["promoters", "upstream"],
@@ -302,20 +295,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, int | str]:
     add("--header", action="store_true", help="start with the column names; expression is the mean bin, 0 to 17")
     add("--overwrite", action="store_true", help="replace an existing output file")
     args = parser.parse_args(argv)
-    try:
-        if args.rows < 1 or args.seed < 0 or not 1 <= args.mean_reads <= MAX_MEAN_READS:
-            given = f"--rows {args.rows} --seed {args.seed} --mean_reads {args.mean_reads:g}"
-            raise ValueError(
-                f"{given}: rows must be at least 1, the seed at least 0, mean reads 1 to {MAX_MEAN_READS:g}"
-            )
-        if args.kind == "upstream" and (args.header or args.mean_reads != DEFAULT_MEAN_READS):
-            raise ValueError("--kind upstream has no columns and no labels: leave out --header and --mean_reads")
-        with _new_file(args.output_file, args.overwrite) as file:
-            file.writelines(text.encode() for text in _text_chunks(args))
-    except (ValueError, OSError) as error:
-        parser.error(error)
-    return {"output_file": str(args.output_file), "rows": args.rows}
+    if args.rows < 1 or args.seed < 0 or not 1 <= args.mean_reads <= MAX_MEAN_READS:
+        given = f"--rows {args.rows} --seed {args.seed} --mean_reads {args.mean_reads:g}"
+        raise ValueError(f"{given}: rows must be at least 1, the seed at least 0, mean reads 1 to {MAX_MEAN_READS:g}")
+    if args.kind == "upstream" and (args.header or args.mean_reads != DEFAULT_MEAN_READS):
+        raise ValueError("--kind upstream has no columns and no labels: leave out --header and --mean_reads")
+    with _new_file(Path(args.output_file), args.overwrite) as file:
+        file.writelines(text.encode() for text in _text_chunks(args))
+    return {"output_file": args.output_file, "rows": args.rows}
 
 
 if __name__ == "__main__":
-    print(main())
+    run(lambda: print(main()), "no file was written")

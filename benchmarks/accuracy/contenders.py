@@ -37,7 +37,7 @@ from benchmarks.measuring import ROOT, processor_name, words
 
 FILES = {"validation": "validation_predictions.tsv", "test": "test_predictions.tsv"}
 ROWS = "--train_file {train} --split_column {split} --test_file {test}"
-RIDGE = "-m baselines.kmer_ridge --train_file {train} --split_column {split} --output_file {out}/"
+RIDGE = "-m baselines.kmer_ridge --overwrite --train_file {train} --split_column {split} --output_file {out}/"
 REGRESSION = (
     f"run_finetune_regression.py {ROWS} --seed {{seed}} --output_dir {{out}} --overwrite_output_dir --config recipes/"
 )
@@ -69,7 +69,8 @@ CONTENDERS = {
         has_seeds=False,
     ),
     "legnet": Contender(
-        "LegNet-like, one strand", (f"-m baselines.legnet {ROWS} --seed {{seed}} --bf16 --output_dir {{out}}",)
+        "LegNet-like, one strand",
+        (f"-m baselines.legnet {ROWS} --seed {{seed}} --bf16 --overwrite --output_dir {{out}}",),
     ),
     "davuluri": Contender("BERT, 6-mers, from scratch", (REGRESSION + SIX_MERS,)),
     "sysu": Contender("BERT, 3-mers in 3 frames, from scratch", (REGRESSION + THREE_MERS,)),

@@ -31,16 +31,8 @@ OLD_FLAGS = {
         ("fp16_backend torch_dtype", "use --bf16"),
         ("group_by_length pad_to_max_length", "leave it out: batches are padded to their own longest sequence"),
         ("hub_token", "leave it out, it would be saved and uploaded; set HF_TOKEN or run `hf auth login`"),
-        ("batch_size train_batch_size", "use --per_device_train_batch_size, or --tokens_per_batch to predict"),
-        ("data data_dir data_path train_data input", "use --train_file, or --input_file to predict"),
-        ("epochs num_epochs n_epochs max_epochs", "use --num_train_epochs"),
-        ("kmer", "use --k"),
         ("line_by_line", "leave it out: every row is a sequence of its own"),
-        ("lr", "use --learning_rate"),
         ("logging_dir", "set the environment variable TENSORBOARD_LOGGING_DIR"),
-        ("model model_name model_path pretrained_model", "use --model_name_or_path"),
-        ("output out out_dir", "use --output_dir, or --output_file to predict"),
-        ("random_seed random_state", "use --seed"),
         ("max_length", "use --max_seq_length (in tokens, special tokens included)"),
         ("no_cuda", "use --use_cpu"),
         ("num_labels", "leave it out: one output per name in --label_column"),
@@ -48,15 +40,60 @@ OLD_FLAGS = {
         ("save_safetensors", "leave it out: weights are always saved as safetensors"),
         ("text_column_name text_column_names", "use --sequence_column"),
         ("tokenizer_name", "use --k, --stride and --alphabet, or a checkpoint that contains its tokenizer"),
-        ("validation_split", "use --validation_split_percentage"),
         ("warmup_ratio", "use --warmup_steps 0.1 (a number below 1 is a share of all steps)"),
     )
     for flag in flags.split()
 }
-
-
-# Flags that name columns, in which a comma may be part of a name in quotes; see `flags.split_names`.
-COLUMN_FLAGS = ("label_column", "replicate_columns")
+# Other names that people give to flags, and what they may mean: those that a script has are suggested.
+ALIASES = {
+    alias: flags.split()
+    for aliases, flags in (
+        ("batch_size bs train_batch_size", "per_device_train_batch_size tokens_per_batch"),
+        ("eval_batch_size", "per_device_eval_batch_size"),
+        ("ckpt checkpoint checkpoint_dir model_path", "model_name_or_path resume_from_checkpoint"),
+        ("cpu device gpu no_gpu", "use_cpu"),
+        ("config_file recipe yaml", "config"),
+        ("data data_dir data_path dataset input input_path", "train_file input_file predictions_file dataset_name"),
+        ("early_stopping patience", "early_stopping_patience"),
+        ("epoch epochs max_epochs n_epochs nb_epochs num_epochs", "num_train_epochs"),
+        ("eval_file dev_file val val_file valid valid_file validation", "validation_file"),
+        ("fasta fasta_file", "train_file input_file"),
+        ("force overwrite", "overwrite overwrite_output_dir"),
+        ("grad_accum gradient_accumulation", "gradient_accumulation_steps"),
+        ("id ids", "id_column"),
+        ("kmer kmer_size ksize", "k"),
+        ("label labels target targets target_column y", "label_column"),
+        ("learn_rate lr", "learning_rate"),
+        ("log_to logger tracker", "report_to"),
+        ("max_len max_length_tokens seq_len seq_length", "max_seq_length"),
+        ("metric", "metric_for_best_model"),
+        ("model model_dir model_name pretrained_model", "model_name_or_path model_type"),
+        ("n_steps num_steps steps", "max_steps"),
+        ("num_workers workers", "dataloader_num_workers"),
+        ("optimizer", "optim"),
+        ("out out_dir outdir output output_folder output_path result_dir results save_dir", "output_file output_dir"),
+        ("out_file", "output_file"),
+        ("plasmid", "flank_file"),
+        ("pred predictions prediction_file preds", "predictions_file"),
+        ("push upload", "push_to_hub"),
+        ("random_seed random_state rng_seed", "seed"),
+        ("repo repo_id", "hub_model_id"),
+        ("restart resume", "resume_from_checkpoint"),
+        ("scheduler lr_scheduler", "lr_scheduler_type"),
+        ("seq seq_column sequences", "sequence_column"),
+        ("test test_data", "test_file"),
+        ("train train_data training_file", "train_file"),
+        ("units", "label_unit unit"),
+        ("validation_split val_split", "validation_split_percentage"),
+        ("warmup", "warmup_steps"),
+        ("wd", "weight_decay"),
+    )
+    for alias in aliases.split()
+}
+# Flags in which a comma may be part of a name in quotes; see `flags.split_names`.
+LISTS_OF_NAMES = ("label_column", "model_name_or_path", "replicate_columns")
+# A longer file is a table or a model that was given by mistake, and would take minutes to read as YAML.
+MOST_RECIPE_BYTES = 1_000_000
 
 
 class _Parser(HfArgumentParser):
@@ -70,6 +107,7 @@ class _Parser(HfArgumentParser):
         self.add_argument("--help", nargs="?", const="", choices=["", "all"], help="Show this; all: show every flag.")
         self.description = description
         self.flags: dict[str, Action] = {action.dest: action for action in reversed(self._actions)}
+        self.of_recipe: set[str] = set()  # names of the flags that a recipe sets
         self.switches = {name for name, action in self.flags.items() if action.type is string_to_bool}
         for name in self.switches:  # also those whose default is None
             self.flags[name].nargs, self.flags[name].const = "?", True
@@ -85,7 +123,7 @@ class _Parser(HfArgumentParser):
         values, strays = super().parse_known_args(args, namespace)
         if strays:
             self.error(f"unexpected {strays[0]!r}: values follow a --flag, in quotes if they have blanks")
-        expand_paths(values)
+        expand_paths(values, self.of_recipe)  # --flag= takes back what a recipe says
         return values, strays
 
     def check(self, name: str, prefix: str, location: str = "") -> None:
@@ -93,8 +131,10 @@ class _Parser(HfArgumentParser):
         if name in OLD_FLAGS:
             raise ValueError(f"{location}{prefix}{name} is not used here: {OLD_FLAGS[name]}")
         if name not in self.flags:
-            near = difflib.get_close_matches(name, self.flags, n=1)
-            hint = f"did you mean {prefix}{near[0]}?" if near else "--help all lists all flags"
+            near = [flag for flag in ALIASES.get(name, ()) if flag in self.flags]
+            near = near or difflib.get_close_matches(name, self.flags, n=1)
+            choice = f" or {prefix}".join(near)
+            hint = f"did you mean {prefix}{choice}?" if near else "--help all lists all flags"
             raise ValueError(f"{location}unknown argument {prefix}{name}: {hint}")
 
     def sections(self) -> dict[str, list[str]]:
@@ -201,9 +241,12 @@ def parse(
         shows_all = "--help=all" in words or any(pair in (("-h", "all"), ("--help", "all")) for pair in pairwise(words))
         print(parser.help_text(shows_all))
         sys.exit(0)
-    recipes = [following for word, following in pairwise(words) if word == "--config"]
-    recipes += [word.removeprefix("--config=") for word in words if word.startswith("--config=")]
-    recipe = Path(expand_path(recipes[-1], "config")) if recipes else default_recipe
+    recipes = [
+        following if word == "--config" else word.removeprefix("--config=")
+        for word, following in pairwise([*words, ""])
+        if word.startswith("--config=") or (word == "--config" and following)
+    ]
+    recipe = Path(expand_path(recipes[-1], "config")) if recipes and recipes[-1] else default_recipe
     words = (_recipe_words(recipe, parser) if recipe else []) + words
     for position, word in enumerate(words):
         if word.startswith("--"):
@@ -215,7 +258,7 @@ def parse(
     try:
         *groups, _ = parser.parse_args_into_dataclasses(words, look_for_args_file=False)
     except RecursionError:
-        deepest = max(range(len(words)), key=lambda position: len(words[position]))
+        deepest = max(range(len(words)), key=lambda position: words[position].count("[") + words[position].count("{"))
         flag = words[deepest - 1] if not words[deepest].startswith("--") else words[deepest].partition("=")[0]
         raise ValueError(
             f"{flag}: its brackets are nested too deeply for JSON: write '{{\"name\": 1}}', or a mapping in a recipe"
@@ -229,36 +272,72 @@ def parse(
     return tuple(groups)
 
 
+class _RecipeLoader(yaml.BaseLoader):
+    """Reads every value as text, for the flag's own type to read: YAML itself reads 1e-4 as a word.
+
+    A key that occurs twice is an error, and so is a list or mapping in several places, which a few lines can multiply to any
+    size.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        mark, is_alias = self.peek_event().start_mark, self.check_event(yaml.AliasEvent)
+        node = super().compose_node(parent, index)
+        if is_alias and not isinstance(node, yaml.ScalarNode):
+            raise yaml.YAMLError(f"line {mark.line + 1}: write the list or mapping out where it is used again")
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            keys = [(key.value, key.start_mark.line + 1) for key, _ in node.value]
+            repeated = next((key, line) for n, (key, line) in enumerate(keys) if key in dict(keys[:n]))
+            raise yaml.YAMLError("line {1}: {0} occurs twice: leave one out".format(*repeated))
+        return mapping
+
+
 def _recipe_words(path: Path, parser: _Parser) -> list[str]:
     """Writes a recipe as the words of a command line, so that both go through the same checks."""
     try:
-        # Every value stays text, for the flag's own type to read: YAML itself reads 1e-4 as a word.
-        recipe = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        if (size := path.stat().st_size) > MOST_RECIPE_BYTES:
+            raise ValueError(f"--config {path} has {size:,} bytes: a recipe has at most {MOST_RECIPE_BYTES:,}")
+        recipe = yaml.load(path.read_text(encoding="utf-8"), _RecipeLoader)
+        if not isinstance(recipe, dict):
+            raise ValueError(f"--config {path} is not a mapping: it must consist of lines `flag: value`")
+        words = []
+        for key, value in recipe.items():
+            parser.check("config in a recipe" if key == "config" else key, "", f"--config {path}: ")
+            if isinstance(value, list) and parser.flags[key].nargs == "+":
+                words += [f"--{key}", *_plain(key, value, path)]
+            elif value not in ("", "~", "null"):
+                words.append(f"--{key}={_recipe_value(key, value, path)}")
+                parser.of_recipe.add(key)
     except OSError as error:
         raise ValueError(f"--config {path}: {error.strerror or error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise ValueError(f"--config {path} is not YAML that can be read: its brackets are nested too deeply") from None
-    if not isinstance(recipe, dict):
-        raise ValueError(f"--config {path} is not a mapping: it must consist of lines `flag: value`")
-    words = []
-    for key, value in recipe.items():
-        parser.check("config in a recipe" if key == "config" else key, "", f"--config {path}: ")
-        if isinstance(value, list) and parser.flags[key].nargs == "+":
-            words += [f"--{key}", *value]
-        elif value not in ("", "~", "null"):
-            words.append(f"--{key}={_recipe_value(key, value)}")
+        raise ValueError(
+            f"--config {path}: its brackets are nested too deeply to be read: write them less deeply"
+        ) from None
     return words
 
 
-def _recipe_value(key: str, value: Any) -> str:
+def _plain(key: str, values: Sequence[Any], path: Path) -> list[str]:
+    """The values of a list, which must be words: a list in it means nothing, and a flag in it would be taken for one."""
+    for value in values:
+        if not isinstance(value, str) or value.startswith("--"):
+            raise ValueError(f"--config {path}: {key} contains {value!r}: allowed is a list of words or numbers")
+    return list(values)
+
+
+def _recipe_value(key: str, value: Any, path: Path) -> str:
     if isinstance(value, dict) and key == "config_overrides":
         value = [f"{name}={setting}" for name, setting in value.items()]
     if isinstance(value, list):
-        if key in COLUMN_FLAGS:
+        value = _plain(key, value, path)
+        if key in LISTS_OF_NAMES:
             value = [f'"{name}"' if "," in name and '"' not in name else name for name in value]
-        return ",".join(map(str, value))
+        return ",".join(value)
     return json.dumps(_typed(value)) if isinstance(value, dict) else value
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import os
 import re
+import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from kmerbert.errors import is_out_of_memory, one_line
 
@@ -35,14 +37,15 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
     work says, or `advice`. Set the environment variable KMERBERT_DEBUG=1 to see the traceback as well.
     """
     try:
-        main()
+        _run_to_the_last_line(main)
     except KeyboardInterrupt as interruption:
         line = f"interrupted; {with_dashes(str(interruption)) or advice}"
         sys.exit(line if _is_first(line) else 1)
-    except BrokenPipeError:  # who reads the output, such as `head`, has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and (unread := _unread_streams()):
+            for stream in unread:
+                _discard(stream)
+            sys.exit(1)
         # ImportError: a package that only some flag needs.
         if is_out_of_memory(error):
             error = ValueError(f"out of memory ({one_line(error, 200)}): give smaller batches, or use a larger machine")
@@ -51,13 +54,53 @@ def run(main: Callable[[], Any], advice: str = RESUME) -> None:
                 f"another process of this launch was killed, perhaps because memory is short ({one_line(error, 100)}); {advice}"
             )
         is_mistake = isinstance(error, (ValueError, OSError, ImportError))
-        if os.environ.get("KMERBERT_DEBUG") or not (is_mistake or _others_failed()):
+        if os.environ.get("KMERBERT_DEBUG", "").lower() not in ("", "0", "false") or not (
+            is_mistake or _others_failed()
+        ):
             raise
         line = f"error: {with_dashes(' '.join(str(error).split()))}"
         if is_mistake and _is_first(line):
             print(line, file=sys.stderr, flush=True)
         _leave_other_processes()
         sys.exit(2)
+
+
+def _run_to_the_last_line(main: Callable[[], Any]) -> None:
+    """Runs `main` and prints all that it has said; the interpreter would do so when it can no longer say what fails."""
+    try:
+        main()
+    except SystemExit:
+        _flush()
+        raise
+    _flush()
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard(sys.stdout)
+        raise OSError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _unread_streams() -> list[TextIO]:
+    """Standard output and error, if what reads them, such as `head`, has read enough; a connection is neither."""
+    unread = []
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):  # no file, or a system without poll
+            poll = select.poll()
+            poll.register(stream.fileno(), 0)
+            if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+                unread.append(stream)
+    return unread
+
+
+def _discard(stream: TextIO) -> None:
+    """Sends the rest of a stream nowhere, so that the interpreter does not fail on it at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _has_lost_process(error: Exception) -> bool:

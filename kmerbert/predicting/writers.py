@@ -46,6 +46,7 @@ def check_output(
     overwrite: bool,
     keys: Sequence[int] | None = None,
     inputs: Mapping[str, str | None] | None = None,
+    argument: str = "output_file",
 ) -> None:
     """Checks that an output file can be written, before any work is done for it.
 
@@ -55,6 +56,7 @@ def check_output(
         overwrite: Whether an existing file may be replaced.
         keys: 0-based rows to write; None for all.
         inputs: Files that are read, by the names of their arguments.
+        argument: What named the file, for the messages.
 
     Raises:
         ValueError: The file exists, is a folder or one of the inputs; the folder cannot be written to; the ending is
@@ -62,14 +64,14 @@ def check_output(
     """
     ending, _ = output_format(path)
     target = path.resolve()  # the file that is written, also if a folder before `..` does not exist
-    check_folder(target.parent, f"`output_file` {path}")
+    check_folder(target.parent, f"`{argument}` {path}")
     if target.is_dir():
-        raise ValueError(f"`output_file` {path} is a folder: name a file in it")
-    for argument, name in (inputs or {}).items():
+        raise ValueError(f"`{argument}` {path} is a folder: name a file in it")
+    for source, name in (inputs or {}).items():
         if name and target.exists() and target.samefile(name):
-            raise ValueError(f"`output_file` {path} is the `{argument}` itself, which is never replaced: name another")
+            raise ValueError(f"`{argument}` {path} is the `{source}` itself, which is never replaced: name another")
     if target.exists() and not overwrite:
-        raise ValueError(f"`output_file` {path} exists already: name another or add `overwrite`")
+        raise ValueError(f"`{argument}` {path} exists already: name another or add `overwrite`")
     if keys is not None and ending != ".json":
         raise ValueError(f"`keys_file`: only a .json output has keys, {path} has none: leave it out")
     if ending in (".json", ".txt") and (inputs or {}).get("calibration_file"):

@@ -22,7 +22,8 @@ $PYTHON run_finetune_regression.py --config recipes/smoke/finetune_regression.ya
     --train_file "$OUT/train.tsv" --test_file "$OUT/test.tsv" --output_dir "$OUT/expression" --overwrite_output_dir
 
 say "4/6 the baseline: ridge regression on k-mer counts"
-$PYTHON -m baselines.kmer_ridge --train_file "$OUT/train.tsv" --test_file "$OUT/test.tsv" --output_file "$OUT/ridge.tsv"
+$PYTHON -m baselines.kmer_ridge --train_file "$OUT/train.tsv" --test_file "$OUT/test.tsv" \
+    --output_file "$OUT/ridge.tsv" --overwrite
 
 say "5/6 scoring and drawing"
 $PYTHON run_evaluate.py --predictions_file "$OUT/expression/test_predictions.tsv" --baseline_file "$OUT/ridge.tsv" \

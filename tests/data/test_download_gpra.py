@@ -93,7 +93,8 @@ def run(program: ModuleType, server: FileServer, folder: Path, capsys: pytest.Ca
         mirrors = [argument for source in program.SOURCES for argument in (f"--{source}_url", server.url)]
         server.requests.clear()
         try:
-            program.main([*mirrors, "--output_dir", str(folder), "--retries", "0", *flags, "--files", *groups])
+            arguments = [*mirrors, "--output_dir", str(folder), "--retries", "0", *flags, "--files", *groups]
+            program.run(lambda: program.main(arguments))
         except SystemExit as stopped:
             message = capsys.readouterr().err
             assert stopped.code == status

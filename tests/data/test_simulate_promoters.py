@@ -9,6 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tests.support.messages import fails
+
 SCRIPT = Path(__file__).resolve().parents[2] / "data" / "simulate_promoters.py"
 FLANK_5, FLANK_3 = "TGCATTTTTTTCACATC", "GGTTACGGCTGTT"
 N_ROWS = 8192
@@ -192,14 +194,11 @@ def test_upstream_is_at_rich_dna_with_tracts_and_repeats(simulator: ModuleType) 
     assert shared > 0.005, "repeat families are shared between files; chance gives below 0.0002"
 
 
-def test_existing_file_is_refused(simulator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_existing_file_is_refused(simulator: ModuleType, tmp_path: Path) -> None:
     path = tmp_path / "promoters.tsv"
     path.write_text("precious\n")
-    with pytest.raises(SystemExit) as stopped:
+    with fails(path, "9 bytes", "--output_file", "--overwrite"):
         _write(simulator, path, "--rows", 5)
-    assert stopped.value.code == 2
-    message = capsys.readouterr().err
-    assert message == f"error: {path} exists (9 bytes): give another --output_file or add --overwrite\n"
     assert path.read_text() == "precious\n"
     assert _write(simulator, path, "--rows", 5, "--overwrite").startswith(FLANK_5.encode())
 
@@ -215,23 +214,15 @@ def test_existing_file_is_refused(simulator: ModuleType, tmp_path: Path, capsys:
         (["--rows", "5", "--kind", "upstream", "--mean_reads", "9"], "leave out --header and --mean_reads"),
     ],
 )
-def test_unusable_options_are_refused(
-    simulator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], part: str
-) -> None:
-    with pytest.raises(SystemExit) as stopped:
+def test_unusable_options_are_refused(simulator: ModuleType, tmp_path: Path, options: list[str], part: str) -> None:
+    with fails(part):
         _write(simulator, tmp_path / "new.tsv", *options)
-    message = capsys.readouterr().err
-    assert stopped.value.code == 2
-    assert message.startswith("error: ") and message.count("\n") == 1 and part in message
     assert not list(tmp_path.iterdir())
 
 
-def test_folder_that_does_not_exist_is_refused(
-    simulator: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
+def test_folder_that_does_not_exist_is_refused(simulator: ModuleType, tmp_path: Path) -> None:
+    with fails("--output_file", "in an existing folder"):
         _write(simulator, tmp_path / "absent" / "new.tsv", "--rows", 5)
-    assert "in an existing folder" in capsys.readouterr().err
 
 
 def test_interrupted_run_leaves_nothing_behind(
