@@ -16,6 +16,7 @@ accurate on measured promoters.
 import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction
 from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
 from kmerbert.cli.parser import names_any, parse
 from kmerbert.cli.run import run
-from kmerbert.models.loading import load_config, load_model, load_tokenizer, max_tokens
+from kmerbert.models.loading import has_settings, load_config, load_model, load_tokenizer, max_tokens
 from kmerbert.models.outputs import output_layer, rescale_outputs
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
@@ -56,9 +57,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     groups = (RegressionDataArguments, RegressionModelArguments, RegressionArguments)
     takes_default = not names_any(argv, ("config", "model_name_or_path", "model_type"))
     data_args, model_args, training_args = parse(groups, argv, __doc__, DEFAULT_RECIPE if takes_default else None)
+    means_bert = takes_default and asks_for_bert(model_args)
+    if means_bert:
+        data_args, model_args, training_args = parse(groups, [*(argv or sys.argv[1:]), "--model_type=bert"], __doc__)
 
     with start_run(training_args, model_args, data_args) as folder:
-        if takes_default:
+        if means_bert:
+            logger.info("`model_type` bert, because only a BERT has such settings: give `model_type` to choose another")
+        elif takes_default:
             logger.info(
                 "network and settings are those of recipes/best (convolutions over 6-mers, the most accurate on measured "
                 "promoters): for others give `config`, `model_type` or `model_name_or_path`"
@@ -68,6 +74,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
                 "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
             )
         return fit(data_args, model_args, training_args, folder)
+
+
+def asks_for_bert(model_args: RegressionModelArguments) -> bool:
+    """Tells whether the flags set what a BERT has and the convolutions have not, without naming either."""
+    overrides = model_args.config_overrides
+    is_for_bert = overrides and not has_settings("kmer_conv", overrides) and has_settings("bert", overrides)
+    return bool(model_args.reading_frames or is_for_bert)
 
 
 def fit(

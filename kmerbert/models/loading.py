@@ -158,6 +158,12 @@ def load_config(
     return config
 
 
+def has_settings(model_type: str, config_overrides: str) -> bool:
+    """Tells whether an architecture has all the settings in `key=value,...`."""
+    defaults = CONFIG_MAPPING[model_type]()
+    return all(hasattr(defaults, setting.partition("=")[0].strip()) for setting in config_overrides.split(","))
+
+
 def _read_overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
     """Reads `key=value,...` with the types of the defaults.
 

@@ -282,6 +282,31 @@ def test_a_recipe_a_network_or_a_checkpoint_switches_the_best_recipe_off(
     assert recipes == [ROOT / "recipes" / "best" / "finetune_regression.yaml" if has_default else None]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "network", "epochs"),
+    [
+        ([f"--config_overrides={NETWORK}"], "bert", 3),
+        (["--reading_frames=3"], "bert", 3),
+        ([f"--config_overrides={NETWORK}", "--model_type=modernbert"], "modernbert", 3),
+        (["--config_overrides=hidden_size=32"], "kmer_conv", 12),  # which both have
+        (["--config_overrides=num_stages=2"], "kmer_conv", 12),
+    ],
+)
+def test_settings_of_a_bert_mean_a_bert(
+    arguments: list[str], network: str, epochs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = []
+
+    def stop(training_args: Any, model_args: Any, data_args: Any) -> None:
+        chosen.append((model_args.model_type, training_args.num_train_epochs))
+        raise InterruptedError
+
+    monkeypatch.setattr(run_finetune_regression, "start_run", stop)
+    with pytest.raises(InterruptedError):
+        main(["--train_file=a.tsv", f"--output_dir={tmp_path}", *arguments])
+    assert chosen == [(network, epochs)]
+
+
 def test_test_rows_and_names(tmp_path: Path) -> None:
     sequences, values = planted(np.random.default_rng(0), 60)
     names = [f"promoter{row}" for row in range(60)]
