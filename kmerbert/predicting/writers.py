@@ -2,7 +2,7 @@
 
 The ending of the name chooses: `.tsv` `.csv` (also compressed) and `.parquet` are tables with a header; `.json` is
 `{"0": prediction, ...}` by 0-based row, the challenge's leaderboard format; `.txt` is `sequence<TAB>prediction` without a
-header, its final format. Text holds numbers to float32. Which columns a table has is decided in `table.py`.
+header, its final format. Text holds numbers to float32, but measured values as they are. Which columns a table has is decided in `table.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -166,11 +167,11 @@ def _write_text(ending: str) -> Writer:
         style = pyarrow.csv.WriteOptions(
             include_header=False, delimiter=delimiter, quoting_style="needed" if ending == ".csv" else "none"
         )
-        schema = _as_float32(first.select(columns)).schema
+        schema = _shortest(first.select(columns)).schema
         with pyarrow.csv.CSVWriter(sink, schema, write_options=style) as writer:
             for table in chain([first], tables):
                 try:
-                    writer.write(_as_float32(table.select(columns)))
+                    writer.write(_shortest(table.select(columns)))
                 except pa.ArrowInvalid as error:
                     value = str(error).rpartition("Invalid value: ")[2]
                     raise ValueError(f"{value!r} cannot be in a {ending} file: write .csv or .parquet") from None
@@ -180,10 +181,22 @@ def _write_text(ending: str) -> Writer:
     return write
 
 
-def _as_float32(table: pa.Table) -> pa.Table:
-    """The table with float32 numbers, whose shortest text says no more than the model knows."""
-    types = [pa.float32() if pa.types.is_floating(kind) else kind for kind in table.schema.types]
-    return table.cast(pa.schema(zip(table.column_names, types, strict=True)))
+def _shortest(table: pa.Table) -> pa.Table:
+    """The table as it becomes text: what a model computed as float32, whose shortest text says no more than it knows."""
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_floating(column.type):
+            in_float32 = column.cast(pa.float32(), safe=False)
+            columns[name] = _as_measured(column, in_float32) if name.startswith("observed") else in_float32
+        else:
+            columns[name] = column
+    return pa.table(columns)
+
+
+def _as_measured(column: pa.ChunkedArray, in_float32: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Measured values with all of their digits; float32 values with those of float32, 11.2 and not 11.199999809265137."""
+    came_as_float32 = pc.equal(in_float32.cast(pa.float64()), column)
+    return pc.if_else(came_as_float32, in_float32.cast(pa.string()).cast(pa.float64()), column)
 
 
 def _write_json(keys: Sequence[int] | None) -> Writer:
@@ -191,7 +204,7 @@ def _write_json(keys: Sequence[int] | None) -> Writer:
         n_rows, kept = 0, dict.fromkeys(keys or ())
         sink.write(b"{")
         for table in tables:
-            texts = _as_float32(table.select(["prediction"]))["prediction"].cast(pa.string()).to_pylist()
+            texts = _shortest(table.select(["prediction"]))["prediction"].cast(pa.string()).to_pylist()
             entries = dict(enumerate(texts, n_rows))
             if keys is None:
                 sink.write(((", " if n_rows else "") + _json_entries(entries)).encode())

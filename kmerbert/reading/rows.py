@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pandas.util import hash_array
 
 from kmerbert.dna.flanks import Flanks
-from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, windows
+from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, reverse_complements, windows
 from kmerbert.errors import counted
 from kmerbert.reading.sources import Batch, Source, as_text, to_numbers
 from tokenization_kmer import N_ADDED, KmerTokenizer
@@ -42,6 +42,7 @@ class RowSpec:
         cut_at: Tokens, special ones included, beyond which the right end is cut off; None to cut nothing.
         max_tokens: Tokens, special ones included, that the model can read; None for no limit.
         flanks: Added before anything is cut.
+        both_strands: Whether to say which sequences are the same but for the strand.
     """
 
     sequence: str
@@ -56,6 +57,7 @@ class RowSpec:
     cut_at: int | None = None
     max_tokens: int | None = None
     flanks: Flanks | None = None
+    both_strands: bool = False
 
     @property
     def columns(self) -> list[str]:
@@ -77,13 +79,17 @@ def read_rows(
 
     Returns:
         The sequences, in the letters ACGTN, and arrays of the same length: `numbers` (int64, 1-based, in the source)
-        and, if specified, `labels` (float32 (n, outputs)), `splits` (int8), `groups` and `names` (uint64 hashes of groups
-        and ids), and `overlaps` (int64, equal for windows that share bases).
+        and, if specified, `labels` (float64 (n, outputs)), `splits` (int8), `groups` and `names` (uint64 hashes of groups
+        and ids), `overlaps` (int64, equal for windows that share bases), and `strand_keys` (uint64, `hash_strands` of the
+        windows, or of the whole sequences as the source has them: with a plasmid's flanks around both, an insert and its
+        reverse complement would be different).
 
     Raises:
         ValueError: A row cannot be used; the message has its location and what is wrong.
     """
     sequences, columns = _check(batch, source, spec)
+    if spec.both_strands and not spec.window:
+        columns["strand_keys"] = hash_strands(sequences)
     if spec.flanks:
         try:
             sequences = spec.flanks.extend(sequences)
@@ -93,7 +99,31 @@ def read_rows(
                 f"{source.location(int(batch.numbers[row]))}: {problem}: with {'the model' if is_trained else '`flank_file`'} "
                 "all sequences must be of one kind; fix or remove the row"
             ) from None
-    return _fit(sequences, columns, source, spec, tokenizer, is_trained)
+    sequences, columns = _fit(sequences, columns, source, spec, tokenizer, is_trained)
+    if spec.both_strands and spec.window:
+        columns["strand_keys"] = hash_strands(sequences)
+    return sequences, columns
+
+
+def read_dna(batch: Batch, source: Source, column: str) -> list[str]:
+    """Reads sequences in the letters ACGTN, without flanks and uncut, of any length; ValueError as for `read_rows`."""
+    return _check(batch, source, RowSpec(column))[0]
+
+
+def read_labels(batch: Batch, source: Source, names: Sequence[str]) -> np.ndarray:
+    """Reads measured values, float64 (n, outputs), NaN where one of several is missing.
+
+    Raises:
+        ValueError: A value is not a number, or a row has none; the message has its location.
+    """
+    labels = np.column_stack([to_numbers(batch.columns[name], source, batch.numbers, name) for name in names])
+    unlabelled = np.flatnonzero(np.isnan(labels).all(axis=1))
+    if len(unlabelled):
+        raise ValueError(
+            f"{source.location(int(batch.numbers[unlabelled[0]]))}: no value in {' or '.join(names)}: every row needs one; "
+            "remove rows without one"
+        )
+    return labels
 
 
 def without_gaps(
@@ -140,6 +170,11 @@ def check_ids(source: Source, column: str) -> None:
     """Raises ValueError for a row without an id, before any work is done for rows that are written with theirs."""
     for batch in source.batches([column]):
         names_in(batch, source, column)
+
+
+def hash_strands(sequences: list[str]) -> np.ndarray:
+    """Returns uint64 hashes as `hash_texts` does, but the same for a sequence and its reverse complement."""
+    return np.minimum(hash_texts(sequences), hash_texts(reverse_complements(sequences)))
 
 
 def check_reading_frames(n_kmers: np.ndarray, numbers: np.ndarray, source: Source, n_frames: int) -> None:
@@ -195,14 +230,7 @@ def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict
 
     sequences = _canonical(pc.ascii_trim_whitespace(as_text(column).fill_null("")), location)
     if spec.labels:
-        columns_of_labels = (to_numbers(batch.columns[name], source, batch.numbers, name) for name in spec.labels)
-        labels = np.column_stack(list(columns_of_labels))
-        unlabelled = np.flatnonzero(np.isnan(labels).all(axis=1))
-        if len(unlabelled):
-            raise ValueError(
-                f"{location(unlabelled[0])}: no value in {' or '.join(spec.labels)}: every row needs one; remove rows without one"
-            )
-        columns["labels"] = labels.astype(np.float32)
+        columns["labels"] = read_labels(batch, source, spec.labels)
     if spec.split:
         names = texts(spec.split)
         for row, name in enumerate(names):

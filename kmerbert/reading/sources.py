@@ -61,6 +61,25 @@ class Source(Protocol):
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns; ValueError for a missing column or content that cannot be read."""
 
+    def check_unchanged(self) -> None:
+        """Raises ValueError if the content is no longer that of `checksum`."""
+
+
+def read_again(source: Source, columns: Sequence[str]) -> Iterator[Batch]:
+    """Reads a source whose rows are known from an earlier reading, and makes sure that they are still the same.
+
+    Raises:
+        ValueError: The content has changed since `source.checksum` was computed, or changes during the reading. What
+            was yielded until then must not be used.
+    """
+    source.check_unchanged()
+    try:
+        yield from source.batches(columns)
+    except ValueError:
+        source.check_unchanged()  # the true reason
+        raise
+    source.check_unchanged()
+
 
 def has_column(source: Source, name: str) -> bool:
     """Tells whether a source has a column; false, too, where a fault stops the reading itself."""
@@ -200,6 +219,20 @@ class FileSource:
         """
         return f"{self.path}, {'row' if self.format == 'parquet' else 'line'} {number}"
 
+    def check_unchanged(self) -> None:
+        """Raises ValueError if the file's bytes are no longer those of `checksum`."""
+        try:
+            is_same = file_checksum(self.path, self.checksum_dir) == self.checksum
+        except OSError as error:
+            raise ValueError(
+                f"{self.path}: the file was read before, but no longer can be: {one_line(error)}"
+            ) from None
+        if not is_same:
+            raise ValueError(
+                f"{self.path}: the file was changed after it was first read: its rows are no longer those in use; put the old "
+                "file back, or start again with the new one"
+            )
+
     def check(self) -> None:
         """Raises ValueError for a file that does not exist, is a folder, is empty, or has an unknown ending."""
         if self.path.is_dir():
@@ -229,12 +262,19 @@ class FileSource:
         """Reads the named columns; those of delimited text are text.
 
         Raises:
-            ValueError: The file is missing, empty, not text, cut off, not of its format, or lacks a column.
+            ValueError: The file is missing, empty, not text, cut off, not of its format, lacks a column, or is written to
+                while it is read.
         """
         self.check()
+        before = self.path.stat()
         readers = {"json": self._read_json, "parquet": self._read_parquet, "fasta": self._read_fasta}
         with self._readable():
             yield from readers.get(self.format, self._read_text)(list(columns))
+        with suppress(OSError):  # a file that was removed or replaced was read to its end all the same
+            after = self.path.stat()
+            is_written = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
+            if is_written and (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
+                raise ValueError(f"{self.path}: the file was changed while it was read: start again")
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
@@ -447,6 +487,9 @@ class HubSource:
         """Where a row is, for messages."""
         return f"{self.name}, row {number}"
 
+    def check_unchanged(self) -> None:
+        """Does nothing: a dataset is fixed once it is loaded."""
+
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns; ValueError for a missing one."""
         if missing := [name for name in columns if name not in self.dataset.column_names]:
@@ -476,6 +519,9 @@ class MemorySource:
     def location(self, number: int) -> str:
         """Where a row is, for messages."""
         return f"{self.noun} {number} of {self.name}, counted from 1"
+
+    def check_unchanged(self) -> None:
+        """Does nothing: rows in memory are those of this program."""
 
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns; ValueError for a missing one."""

@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from datasets import config as datasets_config
 from kmerbert.errors import counted
 from kmerbert.files import check_folder, scratch_folder, space_to_write
 from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows, without_gaps
-from kmerbert.reading.sources import FileSource, Source
+from kmerbert.reading.sources import Batch, FileSource, Source, read_again
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Part of the cache's key: raise it when the same rows would give other files.
-LAYOUT = 5
-ARRAYS = ("keys", "sequence_numbers", "numbers", "names", "splits", "groups", "overlaps")  # in a file of their own
+LAYOUT = 6
+# In a file of their own.
+ARRAYS = ("keys", "sequence_numbers", "strand_keys", "numbers", "names", "splits", "groups", "overlaps")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class TokenTable:
         stem: Path of its files, without their endings.
         keys: uint64 array (n,), a hash of each row's sequence.
         sequence_numbers: unsigned int array (n,), 0 to the number of distinct sequences - 1, by rising keys.
+        strand_keys: uint64 array (n,), a hash of each row's sequence that its reverse complement has, too; None where they
+            count as two sequences.
         numbers: int64 array (n,), each row's number in its source, 1-based (a line, a record or a row).
         names: uint64 array (n,), a hash of each row's id; None where rows have none.
         splits: int8 array (n,), 0 train, 1 validation, 2 test; None without a split column.
@@ -50,6 +54,7 @@ class TokenTable:
     stem: Path
     keys: np.ndarray
     sequence_numbers: np.ndarray
+    strand_keys: np.ndarray | None
     numbers: np.ndarray
     names: np.ndarray | None
     splits: np.ndarray | None
@@ -65,6 +70,28 @@ class TokenTable:
     def location(self, row: int) -> str:
         """Where a row (0-based) is, for messages."""
         return self.source.location(int(self.numbers[row]))
+
+    def read_again(self, columns: Sequence[str], rows: np.ndarray | None = None) -> Iterator[Batch]:
+        """Reads columns of the source again, for what is not kept: names, and sequences as they are written.
+
+        Args:
+            columns: To read.
+            rows: int64 array (n,), rows of a table without windows, rising; None for all.
+
+        Yields:
+            Batches of these rows alone, in their order.
+
+        Raises:
+            ValueError: The source has changed since its rows were tokenised. What was yielded until then must not be used.
+        """
+        numbers = self.numbers if rows is None else self.numbers[rows]
+        for batch in read_again(self.source, columns):
+            if not len(batch.numbers):
+                continue
+            first, last = np.searchsorted(numbers, (batch.numbers[0], batch.numbers[-1] + 1))
+            chosen = np.searchsorted(batch.numbers, numbers[first:last])
+            values = {name: column.take(chosen) for name, column in batch.columns.items()}
+            yield Batch(values, batch.numbers[chosen])
 
     @cached_property
     def _flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -103,9 +130,9 @@ class TokenTable:
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """float32 array (n, outputs), NaN where missing; (n, 0) without measured values."""
+        """float64 array (n, outputs), NaN where missing; (n, 0) without measured values."""
         if "labels" not in self.dataset.column_names:
-            return np.empty((len(self), 0), np.float32)
+            return np.empty((len(self), 0))
         chunks = self.dataset.data.column("labels").chunks
         return np.concatenate([chunk.flatten().to_numpy(zero_copy_only=False) for chunk in chunks]).reshape(
             len(self), -1
@@ -127,25 +154,29 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
         cache_dir: Folder for the Arrow files; None for one in the Hugging Face datasets cache.
 
     Raises:
-        ValueError: A row cannot be used (the message has its location and what is wrong), or the cache cannot be written.
+        ValueError: A row cannot be used (the message has its location and what is wrong), the source changes while it is
+            read, or the cache cannot be written.
     """
     if isinstance(source, FileSource):
         source.check()
     folder = token_folder(cache_dir)
-    setting = [LAYOUT, source.format, source.checksum, asdict(spec), tokenizer.k, tokenizer.stride, tokenizer.alphabet]
+    same_tokens = asdict(replace(spec, both_strands=False))
+    setting = [LAYOUT, source.format, source.checksum, same_tokens, tokenizer.k, tokenizer.stride, tokenizer.alphabet]
     stem = folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:32]
     ids_file, arrays_file = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
-    if not (ids_file.exists() and arrays_file.exists()):
+    if not (ids_file.exists() and arrays_file.exists() and _has_needed(arrays_file, spec)):
         check_folder(folder, f"`token_cache_dir` {folder.parent}")
         folder.mkdir(parents=True, exist_ok=True)
         with space_to_write(ids_file), scratch_folder(folder) as scratch:
             arrays = _write(scratch / "ids", source, spec, tokenizer)
+            source.check_unchanged()  # otherwise the rows of one content would be kept under the checksum of another
             with open(scratch / "arrays", "wb") as file:
                 np.savez(file, **arrays)
             os.replace(scratch / "arrays", arrays_file)
             os.replace(scratch / "ids", ids_file)
     with np.load(arrays_file) as arrays:
-        values = {name: arrays[name] if name in arrays else None for name in ARRAYS}
+        left_out = () if spec.both_strands else ("strand_keys",)
+        values = {name: arrays[name] if name in arrays and name not in left_out else None for name in ARRAYS}
         share, n_gaps = float(arrays["unknown_share"]), int(arrays["n_gaps"])
     if n_gaps:
         n_windows = n_gaps + len(values["keys"])
@@ -154,6 +185,12 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
         )
     dataset = Dataset.from_file(str(ids_file))
     return TokenTable(source, dataset, stem, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
+
+
+def _has_needed(arrays_file: Path, spec: RowSpec) -> bool:
+    """Whether the rows were tokenised for a network that reads both strands, if this one does; otherwise, any will do."""
+    with np.load(arrays_file) as arrays:
+        return not spec.both_strands or "strand_keys" in arrays
 
 
 def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) -> dict[str, np.ndarray]:

@@ -8,6 +8,28 @@ import numpy as np
 # Target of what is missing or not to be predicted: the value that torch's cross-entropy ignores, and that the Trainer does
 # not count among the items of a batch. A measured value is standardised first and cannot reach it.
 IGNORED = -100
+# Models compute and answer in float32. If neighbouring float32 numbers of the labels' size are further apart than this share
+# of their standard deviation, differences between rows are lost.
+COARSEST = 0.01
+
+
+def check_precision(name: str, values: np.ndarray, scale: float) -> None:
+    """Checks that float32 can tell the values of an output apart.
+
+    Args:
+        name: Of the output.
+        values: Float array (n,), some of its values or their extremes; NaN where missing.
+        scale: Its standard deviation; 0 for a constant, of which nothing is said.
+
+    Raises:
+        ValueError: The values are so far from 0 that their differences are beyond the digits of float32.
+    """
+    furthest = float(np.nanmax(np.abs(values)))
+    if scale and np.spacing(np.float32(furthest)) > COARSEST * scale:
+        raise ValueError(
+            f"{name}: values up to {furthest:.10g} differ by {scale:.3g} only (standard deviation), but models compute in float32, "
+            "which has 7 digits: subtract a constant, such as their mean, in the table"
+        )
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,7 @@ class TargetScaler:
             names: Of the outputs, for messages.
 
         Raises:
-            ValueError: An output does not have two different values.
+            ValueError: An output does not have two different values, or float32 cannot tell them apart.
         """
         n, mean, squares = (np.zeros(len(names)) for _ in range(3))
         lowest, highest = np.full(len(names), np.inf), np.full(len(names), -np.inf)
@@ -49,7 +71,10 @@ class TargetScaler:
                 raise ValueError(f"{name}: no training row has a value")
             if low == high:
                 raise ValueError(f"{name}: all {n_known:.0f} training values are {low:g}; there is nothing to learn")
-        return cls(tuple(mean.tolist()), tuple(np.sqrt(squares / n).tolist()))
+        scale = np.sqrt(squares / n)
+        for name, *extremes, one_scale in zip(names, lowest, highest, scale, strict=True):
+            check_precision(name, np.array(extremes), one_scale)
+        return cls(tuple(mean.tolist()), tuple(scale.tolist()))
 
     def transform(self, labels: np.ndarray) -> np.ndarray:
         """Returns float32 standardised labels (n, outputs); missing ones (NaN) become `IGNORED`."""

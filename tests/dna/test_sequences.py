@@ -16,6 +16,7 @@ from kmerbert.dna.sequences import (
     is_kmers,
     random_windows,
     reverse_complement,
+    reverse_complements,
     windows,
 )
 from kmerbert.reading.sources import FastaRecord, read_fasta
@@ -149,6 +150,12 @@ def test_kmers_between_blanks_are_told(text: str) -> None:
 @pytest.mark.parametrize("text", ["ACGT ACGT", "ACGT", "A C G T", "ACGT CGTAA", "", "axc xcd"])
 def test_other_texts_are_no_kmers(text: str) -> None:
     assert not is_kmers(text)
+
+
+def test_many_other_strands_at_once() -> None:
+    rows = ["acgu", "", "RYSWKMBDHVN", "T"]
+    assert reverse_complements(rows) == [reverse_complement(row) for row in rows]
+    assert reverse_complements([]) == []
 
 
 def test_examples_in_docstrings() -> None:

@@ -189,3 +189,16 @@ def test_outputs_that_are_in_the_way(tmp_path: Path) -> None:
     with fails(f"`output_file` {existing / 'r.tsv'}"):
         check_output(existing / "r.tsv", ["x"], False)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["p.tsv", "q.tsv"]
+
+
+@pytest.mark.parametrize("name", ["p.tsv", "p.csv", "p.parquet"])
+def test_measured_values_keep_their_digits(name: str, tmp_path: Path) -> None:
+    measured = np.array([[12345678.9], [np.float32(11.2)], [np.nan]])
+    table = one_output(*[(row, "ACGT", 12345678.9) for row in "abc"], observed=measured)
+    write_tables(tmp_path / name, iter([table]))
+    if name != "p.parquet":
+        table = pd.read_csv(tmp_path / name, sep=None, engine="python", dtype=str, keep_default_na=False)
+        assert table["observed"].tolist() == ["12345678.9", "11.2", ""]
+        assert table["prediction"].tolist() == ["12345679"] * 3  # what float32 knows
+    else:
+        assert pd.read_parquet(tmp_path / name)["observed"][0] == 12345678.9

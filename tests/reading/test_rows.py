@@ -16,9 +16,11 @@ from kmerbert.reading.rows import (
     check_reading_frames,
     check_unknown,
     find_duplicate,
+    hash_strands,
     hash_texts,
     n_distinct,
     names_in,
+    read_dna,
     read_rows,
     without_gaps,
 )
@@ -57,7 +59,7 @@ def test_sequences_and_columns() -> None:
     assert sequences == ["ACGT", "NACGT", "TTTT"]
     assert columns["numbers"].tolist() == [1, 2, 3]
     assert columns["labels"].tolist() == [[1.5], [2.0], [-1.0]]
-    assert columns["labels"].dtype == np.float32
+    assert columns["labels"].dtype == np.float64
     assert columns["splits"].tolist() == [0, 1, 2]
     assert columns["groups"][0] == columns["groups"][2] != columns["groups"][1]
     assert len(set(columns["names"])) == 3
@@ -187,6 +189,22 @@ def test_names_that_are_missing() -> None:
     for column in "ng":
         with fails("row 2", column, "empty"):
             check_ids(table, column)
+
+
+def test_a_sequence_and_its_reverse_complement_have_one_hash() -> None:
+    rows = ["ACGTN", "NACGT", "GGGTC", "GACCC", "ACGT", "GGGTA"]
+    hashes = hash_strands(rows)
+    assert hashes.dtype == np.uint64
+    assert (hashes[0], hashes[2]) == (hashes[1], hashes[3])
+    assert len(set(hashes)) == 4
+    assert hash_strands([]).tolist() == []
+    assert hashes.tolist() == [hash_strands([row])[0] for row in rows]
+
+
+def test_sequences_of_any_length_are_read_as_dna() -> None:
+    source = MemorySource(pa.table({"dna": ["ac", "RG"], "id": ["a", "b"]}))
+    (batch,) = source.batches(["dna"])
+    assert read_dna(batch, source, "dna") == ["AC", "NG"]
 
 
 def test_examples_in_docstrings() -> None:

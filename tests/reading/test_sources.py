@@ -27,6 +27,7 @@ from kmerbert.reading.sources import (
     as_text,
     has_column,
     load_hub_dataset,
+    read_again,
     readable_file,
     to_numbers,
 )
@@ -669,6 +670,56 @@ def test_columns_are_text_whatever_their_type(kind: pa.DataType) -> None:
 def test_what_texts_may_mean_that_are_no_numbers(text: str, parts: list[str]) -> None:
     with fails("a.tsv, line 7: ", repr(text.strip()), *parts):
         to_numbers(pa.array(["1", text]), FileSource(Path("a.tsv")), np.array([3, 7]), "x")
+
+
+# --- a source that is read a second time
+
+
+def test_a_file_that_was_changed_is_not_read_again(table: Callable[..., Path]) -> None:
+    path = table("a.tsv", sequence=["ACGT", "CCCC"])
+    source = FileSource(path)
+    assert source.checksum
+    assert [len(batch.numbers) for batch in read_again(source, ["sequence"])] == [2]
+    table("a.tsv", sequence=["CCCC", "ACGT"])  # as long as before
+    with fails(path, "changed"):
+        list(read_again(source, ["sequence"]))
+    table("a.tsv", dna=["ACGT", "CCCC"])  # the column is gone, but that is not the reason
+    with fails(path, "changed"):
+        list(read_again(source, ["sequence"]))
+    path.unlink()
+    with fails(path, "no longer"):
+        list(read_again(source, ["sequence"]))
+    list(read_again(FileSource(table("a.tsv", sequence=["GGGG"])), ["sequence"]))  # another source, another checksum
+
+
+def test_a_file_that_changes_while_it_is_read_again(
+    table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
+    path = table("a.tsv", sequence=["ACGTACGT"] * 40)
+    source = FileSource(path)
+    assert source.checksum
+    batches = read_again(source, ["sequence"])
+    next(batches)
+    table("a.tsv", sequence=["ACGTACGT"] * 39 + ["CCCCCCCC"])
+    with fails(path, "changed"):
+        list(batches)
+
+
+@pytest.mark.parametrize("ending", ["tsv", "parquet"])
+def test_a_file_that_is_written_to_while_it_is_read(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(module, "BATCH_ROWS", 5)
+    path, frame = tmp_path / f"a.{ending}", pd.DataFrame({"sequence": ["ACGTACGT"] * 40})
+    frame.to_parquet(path) if ending == "parquet" else frame.to_csv(path, index=False)
+    batches = FileSource(path).batches(["sequence"])
+    next(batches)
+    with path.open("ab") as file:
+        file.write(b"GGGG\n")
+    with fails(path, "changed while it was read"):
+        list(batches)
 
 
 def test_examples_in_docstrings() -> None:

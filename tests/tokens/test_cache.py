@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from kmerbert.dna.flanks import Flanks
+from kmerbert.dna.sequences import reverse_complement
 from kmerbert.files import writer_tag
 from kmerbert.reading import text
 from kmerbert.reading.rows import RowSpec
@@ -36,7 +39,7 @@ def test_file_has_ids_and_labels_and_nothing_else(table: TABLE, dna: DNA) -> Non
     schema = tokens.dataset.data.schema
     assert schema.names == ["input_ids", "labels"]
     assert schema.field("input_ids").type == pa.list_(pa.int16())
-    assert schema.field("labels").type == pa.list_(pa.float32(), 1)
+    assert schema.field("labels").type == pa.list_(pa.float64(), 1)
     assert tokens.dataset["input_ids"][:] == expected_ids(KMERS, sequences)
     assert ids_of(tokens) == expected_ids(KMERS, sequences)
     assert tokens.labels.tolist() == [[value] for value in np.arange(50) / 4]
@@ -95,7 +98,7 @@ def test_many_record_batches_read_back_exactly(
     padded, n_kmers = KMERS.encode_ids(sequences), [len(sequence) - 5 for sequence in sequences]
     assert ids_of(tokens) == [row[: n + 2] for row, n in zip(padded.tolist(), n_kmers, strict=True)]
     if labels:
-        np.testing.assert_array_equal(tokens.labels[:, 0], values)
+        np.testing.assert_array_equal(tokens.labels[:, 0].astype(np.float32), values)  # JSON has 15 decimals
     rows = np.random.default_rng(1).integers(0, len(sequences), 64)
     batch = TokenDataset(tokens, np.arange(len(sequences)), 0).__getitems__(rows)
     np.testing.assert_array_equal(batch["input_ids"], KMERS.encode_ids([sequences[row] for row in rows]))
@@ -353,3 +356,70 @@ def test_a_full_disk(table: TABLE, dna: DNA, token_cache: Path, monkeypatch: pyt
     with fails(token_cache, ".arrow", "No space left", "free"):
         read_tokens(table("a.tsv", sequence=dna(3)), KMERS)
     assert list(token_cache.glob("writing-*")) == list(token_cache.glob("*.arrow")) == []
+
+
+# --- strands, digits, and files that change
+
+
+def test_strand_keys_are_there_if_asked(table: TABLE, dna: DNA, token_cache: Path) -> None:
+    a, b = dna(2)
+    path = table("a.tsv", sequence=[a, b, reverse_complement(a), a.lower()])
+    assert read_tokens(path, KMERS).strand_keys is None
+    tokens = read_tokens(path, KMERS, both_strands=True)
+    assert tokens.strand_keys[0] == tokens.strand_keys[2] == tokens.strand_keys[3] != tokens.strand_keys[1]
+    assert tokens.keys[0] != tokens.keys[2]
+    assert ids_of(tokens) == ids_of(read_tokens(path, KMERS))
+    assert read_tokens(path, KMERS).strand_keys is None  # the network reads one strand, whatever the cache has
+    assert len(list(token_cache.glob("*.arrow"))) == 1
+
+
+@pytest.mark.parametrize("spec", [{"flanks": Flanks("ACGTACGTAA", "CCGGTTCCAA", 5)}, {"cut_at": 12}])
+def test_an_insert_is_turned_without_its_flanks_and_uncut(spec: dict[str, Any], table: TABLE, dna: DNA) -> None:
+    a, b = dna(2, 30)
+    path = table("a.tsv", sequence=[a, b, reverse_complement(a)])
+    keys = read_tokens(path, KMERS, both_strands=True, **spec).strand_keys
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_windows_are_turned_each_by_itself(table: TABLE, dna: DNA) -> None:
+    a, b, c = dna(3, 10)
+    tokens = read_tokens(
+        table("a.tsv", sequence=[a + b, c, reverse_complement(b)]), KMERS, window=10, both_strands=True
+    )
+    assert (tokens.strand_keys[:, None] == tokens.strand_keys).sum(axis=0).tolist() == [1, 2, 1, 2]
+
+
+def test_labels_keep_all_digits(table: TABLE, dna: DNA) -> None:
+    values = ["10000000.1", "10000000.2", "33554433"]
+    tokens = read_tokens(table("a.tsv", sequence=dna(3), y=values), KMERS, "y")
+    assert tokens.labels[:, 0].tolist() == [float(value) for value in values]
+
+
+def test_a_file_that_changes_while_it_is_tokenised_is_not_kept(
+    table: TABLE, dna: DNA, token_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = table("a.tsv", sequence=dna(5))
+    real = KMERS.encode_ids
+
+    def encode(sequences: list[str]) -> np.ndarray:
+        table("a.tsv", sequence=dna(5, seed=1))
+        return real(sequences)
+
+    monkeypatch.setattr(KMERS, "encode_ids", encode)
+    with fails(path, "changed"):
+        read_tokens(path, KMERS)
+    assert not list(token_cache.glob("*.*"))
+
+
+def test_rows_are_read_again_by_their_numbers(table: TABLE, dna: DNA) -> None:
+    sequences = dna(9)
+    path = table("a.tsv", sequence=sequences, name=list("abcdefghi"))
+    tokens = read_tokens(path, KMERS)
+    (batch,) = tokens.read_again(["name"], np.array([1, 7]))
+    assert (batch.columns["name"].to_pylist(), batch.numbers.tolist()) == (["b", "h"], [3, 9])
+    some = replace(tokens, numbers=tokens.numbers[[0, 4, 8]])  # a table without some rows of its source
+    (batch,) = some.read_again(["sequence"])
+    assert batch.columns["sequence"].to_pylist() == [sequences[0], sequences[4], sequences[8]]
+    table("a.tsv", sequence=sequences[::-1], name=list("abcdefghi"))
+    with fails(path, "changed"):
+        list(tokens.read_again(["name"]))

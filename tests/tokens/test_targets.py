@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kmerbert.tokens.targets import IGNORED, TargetScaler
+from kmerbert.tokens.targets import IGNORED, TargetScaler, check_precision
 from tests.support.messages import fails
 
 
@@ -52,8 +52,8 @@ def test_real_labels_never_look_missing() -> None:
 
 
 def test_large_offsets_keep_their_precision() -> None:
-    scaler = TargetScaler.fit([np.array([[1e8], [1e8 + 8]], np.float32)], ["a"])
-    assert scaler.mean == (1e8 + 4,)
+    scaler = TargetScaler.fit([np.array([[1e5], [1e5 + 8]], np.float32)], ["a"])
+    assert scaler.mean == (1e5 + 4,)
     assert scaler.scale == (4.0,)
 
 
@@ -63,3 +63,11 @@ def test_labels_that_teach_nothing_are_an_error() -> None:
     constant = [np.array([[0.1], [0.1], [np.nan]]), np.array([[0.1]])]  # whose mean is not exactly 0.1
     with fails("a: ", "all 3 ", "0.1"):
         TargetScaler.fit(constant, ["a"])
+
+
+def test_labels_too_close_for_float32_are_an_error() -> None:
+    values = 1e7 + np.arange(60.0)  # differ in the eighth digit
+    with fails("a: ", "10000059", "17.3", "float32"):
+        TargetScaler.fit([values[:, None]], ["a"])
+    TargetScaler.fit([1e7 + 100 * np.arange(60.0)[:, None]], ["a"])
+    check_precision("a", np.array([5.0, np.nan]), 0.0)  # a constant has another error
