@@ -45,7 +45,7 @@ def random_rows(folder: Path, n_rows: int, length: int, seed: int, tokenizer: Km
 
 def as_lists(rows: TokenDataset, n_rows: int) -> datasets.Dataset:
     """The first rows as the Hugging Face examples keep them: ids, mask of ones, and one label."""
-    first = rows.first(n_rows)
+    first = rows.sample(n_rows, seed=0)
     ids = first.__getitems__(range(len(first)))["input_ids"]
     columns = {"input_ids": ids.tolist(), "attention_mask": np.ones_like(ids).tolist()}
     return datasets.Dataset.from_dict(columns | {"labels": first.targets[:, 0].tolist()})

@@ -8,7 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,8 @@ import pyarrow.parquet
 from huggingface_hub import HfFileSystem
 
 from kmerbert.errors import FILE_ERRORS, one_line
-from kmerbert.reading.rows import SPLIT_NAMES, RowSpec
-from kmerbert.reading.sources import BATCH_ROWS, Batch, FileSource, to_numbers
+from kmerbert.reading.rows import SPLIT_NAMES, RowSpec, read_labels
+from kmerbert.reading.sources import BATCH_ROWS, Batch, FileSource
 
 # Where the Hub keeps its own conversion of a dataset to Parquet.
 CONVERTED = "refs/convert/parquet"
@@ -53,12 +53,14 @@ class Shards:
         filesystem: That the paths are in.
         shards: In the order of their names; those that have rows.
         spec: Which columns to read, and how to cut the sequences.
+        label_digests: SHA-256 of the labels of each row group, once `labels` has read them all.
     """
 
     name: str
     filesystem: pyarrow.fs.FileSystem
     shards: Sequence[Shard]
     spec: RowSpec
+    label_digests: dict[Group, str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -74,8 +76,15 @@ class Shards:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the shards' names and sizes, and of rows, bytes and extreme values of columns; reads no data."""
+        """SHA-256 of the shards' names and sizes, of rows, bytes and extreme values of columns, and of all labels.
+
+        Sequences are not read for it: their order within a row group may change without another checksum.
+        """
         digest = hashlib.sha256()
+        if self.spec.labels and not self.label_digests:
+            for _ in self.labels():
+                pass
+        digest.update("".join(self.label_digests.values()).encode())
         for shard in self.shards:
             digest.update(json.dumps([shard.name, shard.size, shard.metadata.num_rows]).encode())
             for number in range(shard.metadata.num_row_groups):
@@ -107,12 +116,21 @@ class Shards:
         except FILE_ERRORS as error:
             raise ValueError(f"{shard.name}: cannot be read ({one_line(error)})") from None
 
-    def labels(self, names: Sequence[str]) -> Iterator[np.ndarray]:
-        """Yields float64 arrays (n, outputs) of all measured values, NaN where missing; reads no other column."""
+    def labels(self) -> Iterator[np.ndarray]:
+        """Yields float64 arrays (n, outputs) of all measured values, NaN where missing; reads no other column.
+
+        Raises:
+            ValueError: A value is not a number, or a row has none.
+        """
+        digests = {}
         for group in self.groups:
-            for batch, source in self.read(group, names):
-                values = (to_numbers(batch.columns[name], source, batch.numbers, name) for name in names)
-                yield np.column_stack(list(values))
+            digest = hashlib.sha256()
+            for batch, source in self.read(group, self.spec.labels):
+                labels = read_labels(batch, source, self.spec.labels)
+                digest.update(labels.tobytes())
+                yield labels
+            digests[group] = digest.hexdigest()
+        self.label_digests.update(digests)
 
 
 def open_shards(

@@ -13,6 +13,7 @@ import torch
 
 from kmerbert.reading.rows import check_reading_frames
 from kmerbert.reading.sources import as_text, find_id_column
+from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.tokens.cache import TokenTable
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED
@@ -31,6 +32,9 @@ class TrainingRows(Protocol):
 
     def facts(self) -> dict[str, Any]:
         """What a published model should say about its training rows."""
+
+    def training_sample(self) -> TrainingSample:
+        """What a published model keeps of its training sequences; of a stream, of those that were read."""
 
     def label_blocks(self) -> Iterator[np.ndarray]:
         """Measured values in their own unit, float arrays (n, outputs), NaN where missing."""
@@ -87,26 +91,34 @@ class TokenDataset(torch.utils.data.Dataset):
 
     @property
     def labels(self) -> np.ndarray:
-        """float32 array (n, outputs) of measured values in their own unit, NaN where missing."""
+        """float64 array (n, outputs) of measured values in their own unit, NaN where missing."""
         return self.table.labels[self.rows]
 
     def label_blocks(self) -> Iterator[np.ndarray]:
-        """Yields all labels as one block."""
-        yield self.labels
+        """Yields all labels as one block, float32 as models compute; `check_precision` says when that is too coarse."""
+        yield self.labels.astype(np.float32)
 
     def with_targets(self, scaler: TargetScaler) -> "TokenDataset":
         """Returns the same rows with standardised labels as targets."""
-        return TokenDataset(self.table, self.rows, self.pad_id, scaler.transform(self.labels))
+        return TokenDataset(self.table, self.rows, self.pad_id, scaler.transform(self.labels.astype(np.float32)))
 
-    def first(self, n: int | None) -> "TokenDataset":
-        """Returns the first n rows, or all for None."""
-        return TokenDataset(self.table, self.rows[:n], self.pad_id, None if self.targets is None else self.targets[:n])
+    def sample(self, n: int | None, seed: int) -> "TokenDataset":
+        """Returns n rows drawn at random, in their order, or all for None; more rows of one seed include the fewer."""
+        if n is None or n >= len(self):
+            return self
+        drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:n])
+        targets = None if self.targets is None else self.targets[drawn]
+        return TokenDataset(self.table, self.rows[drawn], self.pad_id, targets)
 
     def facts(self) -> dict[str, Any]:
         """What a published model should say about these rows; see `facts_of_rows`."""
         table = self.table
         n_kmers = table.lengths[self.rows] - N_ADDED
         return facts_of_rows(table.source.short_name, table.source.checksum, len(self), n_kmers, table.k, table.stride)
+
+    def training_sample(self) -> TrainingSample:
+        """A sample of the sequences by which one can tell later whether others are among them."""
+        return TrainingSample.of(self.table.keys[self.rows])
 
     def check_reading_frames(self, n_frames: int) -> None:
         """Raises ValueError for a row with fewer k-mers than reading frames."""
@@ -170,14 +182,12 @@ def read_names(
 
     Yields:
         Some ids, and as many sequences as written in the source; together those of all rows.
+
+    Raises:
+        ValueError: The source has changed since its rows were tokenised; the names that were yielded are then wrong.
     """
-    source, rows = dataset.table.source, dataset.rows
-    column = find_id_column(source, id_column)
-    n_read = 0
-    for batch in source.batches(list(dict.fromkeys([sequence_column] + ([column] if column else [])))):
-        n_rows = len(batch.numbers)
-        first, last = np.searchsorted(rows, (n_read, n_read + n_rows))
-        chosen = rows[first:last] - n_read
-        names = as_text(batch.columns[column]).take(chosen) if column else batch.numbers[chosen]
-        yield list(map(str, names.tolist())), as_text(batch.columns[sequence_column]).take(chosen).to_pylist()
-        n_read += n_rows
+    column = find_id_column(dataset.table.source, id_column)
+    columns = list(dict.fromkeys([sequence_column] + ([column] if column else [])))
+    for batch in dataset.table.read_again(columns, dataset.rows):
+        names = as_text(batch.columns[column]) if column else batch.numbers
+        yield list(map(str, names.tolist())), as_text(batch.columns[sequence_column]).to_pylist()

@@ -3,20 +3,23 @@
 The order of an epoch is a function of seed, epoch, batch size and number of processes alone. Row groups are shuffled and
 laid end to end; each process gets an equal stretch of these rows, reads it window by window, and shuffles the rows of a
 window. So a position in the epoch says which window it is in, and a run that is resumed in the middle of an epoch reads
-nothing of the windows before. Rows are checked as they are read; nothing looks for sequences that occur twice, or in two
-splits.
+nothing of the windows before. Labels are all read before training; sequences are checked as they are read. Nothing looks
+for training sequences that occur twice.
 """
 
+import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from kmerbert.reading.rows import check_reading_frames, check_unknown, read_rows, without_gaps
+from kmerbert.reading.rows import check_reading_frames, check_unknown, hash_texts, read_rows, without_gaps
 from kmerbert.reading.shards import Group, Shards
+from kmerbert.reading.sources import FileSource
+from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.tokens.batches import TokenDataset, facts_of_rows
 from kmerbert.tokens.cache import without_padding
 from kmerbert.tokens.targets import TargetScaler
@@ -28,7 +31,7 @@ WINDOW_ROWS = 100_000
 
 
 class Tokens(NamedTuple):
-    """Tokenised rows: all ids end to end (smallest int type), ids of each row (int64), labels float32 (n, outputs)."""
+    """Tokenised rows: all ids end to end (smallest int type), ids of each row (int64), labels float64 (n, outputs)."""
 
     ids: np.ndarray
     lengths: np.ndarray
@@ -93,6 +96,10 @@ class StreamedDataset(torch.utils.data.Dataset):
         self.shards, self.tokenizer = shards, tokenizer
         self.scaler: TargetScaler | None = None
         self.n_frames = 1
+        self._held_out: tuple[np.ndarray, Callable[[int], str]] | None = None
+        self._n_leaks = 0
+        self._digests: dict[Group, str] = {}  # of the row groups that were read
+        self._sample = TrainingSample.of(np.empty(0, np.uint64))
         self.batch_size, self.world_size, self.seed, self.epoch = batch_size, world_size, seed, 0
         self.window_rows = max(1, window_rows // batch_size) * batch_size
         self._groups = shards.groups
@@ -132,7 +139,7 @@ class StreamedDataset(torch.utils.data.Dataset):
     def facts(self) -> dict[str, Any]:
         """What a published model should say about these rows; see `facts_of_rows`.
 
-        The lengths are those of the first row group, and the checksum covers the shards' footers, not their contents.
+        The lengths are those of the first row group, and the checksum covers the shards' footers and labels.
 
         Raises:
             ValueError: Most k-mers of the first row group are not DNA of the alphabet.
@@ -144,9 +151,23 @@ class StreamedDataset(torch.utils.data.Dataset):
         k, stride = self.tokenizer.k, self.tokenizer.stride
         return facts_of_rows(self.shards.name, self.shards.checksum, self.n_rows, n_kmers, k, stride)
 
+    def training_sample(self) -> TrainingSample:
+        """A sample of the sequences that this process has read so far; see `TokenDataset.training_sample`."""
+        return self._sample
+
     def label_blocks(self) -> Iterator[np.ndarray]:
         """Yields all measured values, in one pass over the label columns alone."""
-        return self.shards.labels(self.shards.spec.labels)
+        return self.shards.labels()
+
+    def look_for(self, keys: np.ndarray, location: Callable[[int], str]) -> None:
+        """Warns, once they are read, of rows whose sequence a held-out row has, too.
+
+        Args:
+            keys: uint64 array (n,) of the held-out rows: `hash_texts` of their sequences as a model reads them or, if the
+                rows are read with `both_strands`, their `strand_keys`.
+            location: Where a held-out row (0-based) is, for messages.
+        """
+        self._held_out = keys, location
 
     def with_targets(self, scaler: TargetScaler) -> "StreamedDataset":
         """Returns this dataset, whose batches have standardised labels as targets from now on."""
@@ -210,7 +231,7 @@ class StreamedDataset(torch.utils.data.Dataset):
         numbers = np.concatenate([self.group_first[group] + np.arange(start, end) for group, start, end in parts])
         window = Window(tokens.ids, np.cumsum(tokens.lengths) - tokens.lengths, tokens.lengths, numbers)
         order = np.random.default_rng([self.seed, epoch, process, number]).permutation(len(numbers))
-        targets = self.scaler.transform(tokens.labels)[order] if self.scaler else None
+        targets = self.scaler.transform(tokens.labels.astype(np.float32))[order] if self.scaler else None
         return TokenDataset(window, order, self.tokenizer.pad_token_id, targets), numbers
 
     def _group(self, number: int, end: int) -> Tokens:
@@ -227,6 +248,7 @@ class StreamedDataset(torch.utils.data.Dataset):
     def _tokenise(self, group: Group) -> Tokens:
         """Checks, cuts and tokenises a row group; ValueError for a row that cannot be used, with its shard and row."""
         spec, tokenizer, parts = self.shards.spec, self.tokenizer, []
+        labels_digest, digest, is_new = hashlib.sha256(), hashlib.sha256(), group not in self._digests
         for batch, source in self.shards.read(group, spec.columns):
             sequences, columns = read_rows(batch, source, spec, tokenizer)
             if spec.window:
@@ -237,6 +259,33 @@ class StreamedDataset(torch.utils.data.Dataset):
             n_kmers = tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
             check_reading_frames(n_kmers, columns["numbers"], source, self.n_frames)
             ids, lengths = without_padding(tokenizer.encode_ids(sequences), n_kmers + N_ADDED)
-            parts.append(Tokens(ids, lengths, columns.get("labels", np.empty((len(sequences), 0), np.float32))))
-        nothing = Tokens(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(spec.labels)), np.float32))
+            parts.append(Tokens(ids, lengths, columns.get("labels", np.empty((len(sequences), 0)))))
+            keys = hash_texts(sequences)
+            labels_digest.update(parts[-1].labels.tobytes())
+            digest.update(keys.tobytes())
+            if is_new:
+                self._sample = TrainingSample.of(np.concatenate([self._sample.hashes, keys]))
+            if is_new and self._held_out:
+                self._warn_of_leaks(columns.get("strand_keys", keys), columns["numbers"], source)
+        digest.update(labels_digest.digest())
+        # The file's size, which is compared at each reading, may be the same.
+        is_same = self.shards.label_digests.get(group, labels_digest.hexdigest()) == labels_digest.hexdigest()
+        if not is_same or self._digests.setdefault(group, digest.hexdigest()) != digest.hexdigest():
+            raise ValueError(
+                f"{self.shards.shards[group.shard].name}: the file changed while it was in use: start again"
+            )
+        nothing = Tokens(np.empty(0, np.int64), np.empty(0, np.int64), np.empty((0, len(spec.labels))))
         return join(parts) if parts else nothing
+
+    def _warn_of_leaks(self, keys: np.ndarray, numbers: np.ndarray, source: FileSource) -> None:
+        """Warns of the first row that is held out, too, and again whenever there are ten times as many."""
+        held_out, location = self._held_out
+        leaks = np.flatnonzero(np.isin(keys, held_out))
+        before, self._n_leaks = self._n_leaks, self._n_leaks + len(leaks)
+        if len(str(self._n_leaks)) > len(str(before)) or (len(leaks) and not before):
+            other = location(int(np.flatnonzero(held_out == keys[leaks[0]])[0]))
+            logger.warning(
+                "%s (train) and %s have the same sequence: %d such rows so far; scores of held-out rows that are trained on "
+                "say nothing: remove them from the shards",
+                *(source.location(int(numbers[leaks[0]])), other, self._n_leaks),
+            )

@@ -68,13 +68,14 @@ def test_padding_is_the_tokenizers(table: TABLE) -> None:
     assert TokenDataset(tokens, np.arange(2), pad_id=9).__getitems__([0, 1])["input_ids"][1].tolist()[-2:] == [9, 9]
 
 
-def test_first_rows_with_their_targets(promoters: Path) -> None:
+def test_a_sample_of_rows_with_their_targets(promoters: Path) -> None:
     rows = TokenDataset(read_tokens(promoters, KMERS, "expression"), np.arange(5, 25), 0)
     dataset = rows.with_targets(TargetScaler((0.0,), (0.5,)))
-    assert dataset.first(3).rows.tolist() == [5, 6, 7]
-    assert dataset.first(3).targets[:, 0].tolist() == [10, 12, 14]
-    assert len(dataset.first(None)) == 20
-    assert len(dataset.first(99)) == 20
+    three, ten, other = dataset.sample(3, seed=1), dataset.sample(10, seed=1), dataset.sample(10, seed=2)
+    assert three.targets[:, 0].tolist() == [2 * row for row in three.rows]
+    assert set(three.rows) < set(ten.rows) < set(range(5, 25))
+    assert ten.rows.tolist() == sorted(ten.rows) != other.rows.tolist()
+    assert len(dataset.sample(None, seed=1)) == len(dataset.sample(99, seed=1)) == 20
     assert rows.targets is None  # with_targets gave another dataset
 
 
@@ -235,3 +236,20 @@ def test_names_of_fasta_records(tmp_path: Path) -> None:
 def test_a_column_of_ids_needs_no_mention(table: TABLE) -> None:
     path = table("b.tsv", id=[f"mine{i}" for i in range(40)], sequence=ragged(40))
     assert named(TokenDataset(read_tokens(path, KMERS), np.array([0, 39]), 0), None)[0] == ["mine0", "mine39"]
+
+
+def test_names_of_a_changed_table_are_an_error(table: TABLE) -> None:
+    sequences = ragged(40)
+    path = table("a.tsv", sequence=sequences)
+    rows = TokenDataset(read_tokens(path, KMERS), np.arange(10), 0)
+    for changed in (sequences[::-1], sequences[:5], sequences[:10] + sequences[11:]):  # the last is further down
+        table("a.tsv", sequence=changed)
+        with fails(path, "changed"):
+            list(read_names(rows, None, "sequence"))
+
+
+def test_both_datasets_keep_a_sample_of_their_sequences(both: dict[str, TrainingRows]) -> None:
+    assert both["stream"].training_sample().hashes.tolist() == []
+    single_rows(both["stream"])
+    samples = [rows.training_sample().hashes.tolist() for rows in both.values()]
+    assert samples[0] == samples[1] == np.unique(both["table"].table.keys).tolist()

@@ -1,6 +1,7 @@
 """Streamed training rows: every row once an epoch, shares of processes, what is read when, and shards that are wrong."""
 
 import dataclasses
+import logging
 import shutil
 import time
 import weakref
@@ -15,7 +16,8 @@ import pytest
 import torch
 from accelerate.data_loader import BatchSamplerShard
 
-from kmerbert.reading.rows import RowSpec
+from kmerbert.dna.sequences import reverse_complement
+from kmerbert.reading.rows import RowSpec, hash_strands, hash_texts
 from kmerbert.reading.shards import open_shards
 from kmerbert.tokens import stream as module
 from kmerbert.tokens.batches import TokenDataset
@@ -178,7 +180,7 @@ def recorded(tmp_path: Path, dna: DNA) -> Recorded:
 
 
 def test_nothing_is_read_before_the_first_batch(recorded: Recorded) -> None:
-    dataset, opened = recorded(window_rows=8)
+    dataset, opened = recorded(RowSpec("sequence"), window_rows=8)
     dataset.check_reading_frames(2)
     dataset.with_targets(TargetScaler((0.0,), (1.0,)))
     assert len(dataset) == 60
@@ -234,8 +236,9 @@ def test_memory_does_not_grow_with_the_data(tmp_path: Path, monkeypatch: pytest.
 def test_labels_are_read_without_the_sequences(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     values = random.normal(1e4, 0.5, (60, 2))
-    values[random.random((60, 2)) < 0.3] = np.nan
-    values[0] = np.nan, 10_001.0
+    values[random.random(60) < 0.3, 0] = np.nan
+    values[random.random(60) < 0.3, 1] = np.nan
+    values[np.isnan(values).all(axis=1)] = 10_001.0, np.nan
     path = tmp_path / "two.parquet"
     table = pa.table({"sequence": ["no DNA"] * 60, "a": values[:, 0], "b": values[:, 1]})
     pyarrow.parquet.write_table(table, path, row_group_size=7)
@@ -248,7 +251,7 @@ def test_labels_are_read_without_the_sequences(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("value", "parts"),
-    [(float("nan"), ("expression", "no training row")), (2.5, ("expression", "all 12 ", "2.5"))],
+    [(float("nan"), ("part-0.parquet, row 1", "no value in expression")), (2.5, ("expression", "all 12 ", "2.5"))],
 )
 def test_labels_that_teach_nothing(value: float, parts: tuple[str, ...], tmp_path: Path, dna: DNA) -> None:
     path = write_shards(tmp_path / "same", dna(12), np.full(12, value))
@@ -399,3 +402,59 @@ def test_gaps_are_left_out_of_a_stream(tmp_path: Path, dna: DNA, caplog: pytest.
     assert dataset.facts()["n_training_rows"] == 10
     with fails("0 rows", "batch"):
         stream(write_shards(tmp_path / "gaps", ["N" * 40] * 5, np.zeros(5), 1), spec=RowSpec("sequence", window=20))
+
+
+# --- labels and sequences that change, and sequences that are held out
+
+
+def swapped(folder: Path, column: str) -> None:
+    """Exchanges the values of rows 1 and 2, which are neither the least nor the greatest of their row group."""
+    path = folder / "part-0.parquet"
+    rows = pyarrow.parquet.read_table(path).to_pydict()
+    rows[column][1], rows[column][2] = rows[column][2], rows[column][1]
+    pyarrow.parquet.write_table(pa.table(rows), path, row_group_size=5)
+
+
+def test_labels_in_another_order_have_another_checksum(folder: Path) -> None:
+    first, size = stream(folder).facts(), (folder / "part-0.parquet").stat().st_size
+    swapped(folder, "expression")
+    assert (folder / "part-0.parquet").stat().st_size == size
+    second = stream(folder)
+    assert np.concatenate(list(second.label_blocks()))[:3, 0].tolist() == [0, 2, 1]
+    assert second.facts()["data_checksum"] != first["data_checksum"]
+
+
+@pytest.mark.parametrize("column", ["sequence", "expression"])
+def test_rows_in_another_order_are_noticed(column: str, folder: Path) -> None:
+    dataset = stream(folder)
+    if column == "expression":
+        list(dataset.label_blocks())
+    else:
+        rows_of(dataset)
+    swapped(folder, column)
+    with fails(folder / "part-0.parquet", "changed"):
+        rows_of(dataset, epoch=1)
+
+
+def test_a_row_without_a_label_is_found_in_the_first_pass(folder: Path, dna: DNA) -> None:
+    values = np.arange(60.0)
+    values[47] = np.nan
+    dataset = stream(write_shards(folder, dna(60), values))
+    with fails("part-2.parquet, row 8", "no value in expression"):
+        TargetScaler.fit(dataset.label_blocks(), ["expression"])
+
+
+@pytest.mark.parametrize("both_strands", [False, True])
+def test_held_out_sequences_are_told_when_they_are_read(
+    both_strands: bool, folder: Path, dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    held_out = [dna(1, seed=1)[0], *dna(60)[20:32]]
+    held_out = [reverse_complement(s) for s in held_out] if both_strands else held_out
+    dataset = stream(folder, spec=dataclasses.replace(SPEC, both_strands=both_strands), window_rows=1000)
+    dataset.look_for((hash_strands if both_strands else hash_texts)(held_out), lambda row: f"test, row {row + 1}")
+    for epoch in (0, 1):
+        rows_of(dataset, epoch=epoch)
+    messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(messages) == 2  # the first row group with such rows, and the one with the tenth row
+    check_message(messages[0], "part-1.parquet, row ", "test, row ")
+    check_message(messages[1], "12 " if "12 " in messages[1] else "10 ")
