@@ -29,6 +29,7 @@ from kmerbert.cli.run import run
 from kmerbert.models.loading import has_settings, load_config, load_model, load_tokenizer, max_tokens
 from kmerbert.models.outputs import output_layer, rescale_outputs
 from kmerbert.predicting.writers import write_predictions
+from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
 from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics
 from kmerbert.sharing.hub import publish
@@ -39,7 +40,7 @@ from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.losses import regression_loss
 from kmerbert.training.run import flatten, plan_evaluations, report, run_facts, save_run, start_run, train
-from kmerbert.training.splits import load_flanks, load_splits
+from kmerbert.training.splits import check_checkpoint, load_flanks, load_splits
 from kmerbert.training.trainer import RunTrainer
 from modeling_kmer_regression import KmerBertConfig
 
@@ -99,7 +100,14 @@ def fit(
         config = KmerBertConfig.from_bert(config, model_args.reading_frames)
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
-        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks)
+        both_strands = getattr(config, "both_strands", False)
+        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands)
+    check_checkpoint(config, splits)
+    earlier_rows = TrainingSample.from_text(getattr(config, "training_sample", None))
+
+    def trained_rows() -> dict[str, str]:
+        return {"training_sample": splits["train"].training_sample().joined(earlier_rows).text}
+
     metrics_of_outputs = [f"{metric}_{name}" for metric in REGRESSION_METRICS for name in names]
     plan_evaluations(training_args, splits, (*REGRESSION_METRICS, *metrics_of_outputs))
     for rows in splits.values():
@@ -113,7 +121,7 @@ def fit(
         rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
     facts = splits["train"].facts() | {"code_version": code_version(ROOT)}
     units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": data_args.label_unit}
-    model.config.update(facts | units | {"outputs_in_label_units": False})
+    model.config.update(facts | units | trained_rows() | {"outputs_in_label_units": False})
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         predictions, labels = scaler.invert(prediction.predictions), scaler.invert(prediction.label_ids)
@@ -134,6 +142,7 @@ def fit(
     )
 
     training_metrics = train(trainer)
+    model.config.update(trained_rows())  # of a stream, they are known now
     save_run(trainer, scaler.scale, scaler.mean)
     report(trainer, "train", training_metrics)
     metrics = {}

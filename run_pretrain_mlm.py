@@ -60,7 +60,10 @@ def fit(
     collator = build_masking(tokenizer, **data_args.mask, seed=training_args.seed)
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
-        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), flanks=flanks)
+        both_strands = getattr(config, "both_strands", False)
+        splits = load_splits(
+            data_args, training_args, tokenizer, max_tokens(config), flanks=flanks, both_strands=both_strands
+        )
     plan_evaluations(training_args, splits, MASKED_LM_METRICS)
     facts = splits["train"].facts() | {"code_version": code_version(Path(__file__).parent)}
     collator.check_length(facts["sequence_length"][1])

@@ -141,8 +141,8 @@ class SequenceDataArguments:
     duplicates: Literal["error", "keep"] = flag(
         "error", "Sequences that occur twice: stop with an error, or train on all of them."
     )
-    max_train_samples: int | None = flag(None, "Use at most this many training rows.")
-    max_eval_samples: int | None = flag(None, "Use at most this many validation rows.")
+    max_train_samples: int | None = flag(None, "Use at most this many training rows, drawn at random.")
+    max_eval_samples: int | None = flag(None, "Use at most this many validation rows, drawn at random.")
     token_cache_dir: str | None = flag(None, "Folder for tokenised rows. Default: in the datasets cache.")
     split_column: str | None = flag(None, "Column of --train_file that says train, validation or test.")
     group_column: str | None = flag(None, "Column (locus, gene, ...) whose rows stay in one split.")
@@ -153,8 +153,13 @@ class SequenceDataArguments:
     )
     similar_sequences: float | None = flag(
         None,
-        "Rows of --train_file that are at least this identical (0.95: 95 %) stay in one split. They are found here, no "
-        "cluster file is needed; not with --validation_file or --test_file.",
+        "Rows that are at least this identical (0.95: 95 %) stay in one split. They are found here, no cluster file is "
+        "needed; in rows that files or Hub splits divide, they are an error.",
+    )
+    strands: Literal["auto", "one", "both"] = flag(
+        "auto",
+        "Whether a sequence and its reverse complement count as one (both) when rows are held out, or as two (one). auto: "
+        "as one if the network reads both strands, such as kmer_conv.",
     )
     validation_split_percentage: float = flag(10.0, "Percentage of rows to hold out if no validation rows are given.")
     test_split_percentage: float = flag(0.0, "Percentage of rows to hold out if no test rows are given.")
@@ -319,7 +324,7 @@ class RegressionDataArguments(SequenceDataArguments):
         "Column with the measured values; several are comma-separated, a name with a comma in double quotes.",
     )
     label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
-    max_predict_samples: int | None = flag(None, "Use at most this many test rows.")
+    max_predict_samples: int | None = flag(None, "Use at most this many test rows, drawn at random.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -33,7 +33,7 @@ _LIST_WINDOWS = 1 << 22  # of these, listed at a time
 _CACHED = 1 << 17  # letters cut into windows, and letters of texts compared, at a time: what a processor's cache holds
 
 
-class _Pool(NamedTuple):
+class Pool(NamedTuple):
     """Sequences to compare.
 
     Letters of all rows, uint8, with enough after the last row to read any row at the length of the longest; where each
@@ -70,10 +70,10 @@ def near_duplicates(batches: Iterable[Sequence[str]], identity: float = 0.9, bot
     """
     if not 0.5 < identity <= 1:
         raise ValueError(f"identity {identity}: allowed is a share above 0.5, up to 1")
-    letters, lengths, hashes = _read(batches)
+    letters, lengths, hashes = read_letters(batches)
     same = pd.factorize(hashes)[0]
     unique = np.flatnonzero(np.diff(np.maximum.accumulate(same), prepend=-1))
-    pool = _trim(_Pool(letters, (np.cumsum(lengths) - lengths)[unique], lengths[unique]))
+    pool = _trim(Pool(letters, (np.cumsum(lengths) - lengths)[unique], lengths[unique]))
     if both_strands:
         labels = _link(_with_other_strand(pool), identity).astype(np.int64)
         strands = np.split(labels, 2)
@@ -83,7 +83,7 @@ def near_duplicates(batches: Iterable[Sequence[str]], identity: float = 0.9, bot
     return pd.factorize(labels[same])[0].astype(np.int64)
 
 
-def _read(batches: Iterable[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read_letters(batches: Iterable[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Letters of all rows, uint8 (0 to 3, 4 for N, then room behind the last row); lengths, int64; hashes, uint64."""
     letters, lengths, hashes, n_rows = bytearray(), [np.empty(0, np.int64)], [np.empty(0, np.uint64)], 0
     for batch in batches:
@@ -101,17 +101,21 @@ def _read(batches: Iterable[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.
     return np.frombuffer(letters, np.uint8), lengths, np.concatenate(hashes)
 
 
-def _trim(pool: _Pool) -> _Pool:
-    """Leaves out the bases at both ends that nearly all rows share, unless that is most of what they have."""
+def _trim(pool: Pool) -> Pool:
+    """Leaves out the bases at both ends that nearly all rows share."""
+    left, right = constant_ends(pool)
+    return Pool(pool.letters, pool.begins + left, np.maximum(pool.lengths - left - right, 0))
+
+
+def constant_ends(pool: Pool) -> tuple[int, int]:
+    """Numbers of bases at both ends that nearly all rows share; 0 if there are few rows, or if that is most of a row."""
     letters, begins, lengths = pool
     if len(begins) < _CONSTANT_MIN_ROWS:
-        return pool
+        return 0, 0
     some = slice(None, None, -(-len(begins) // _CONSTANT_SAMPLE))
     left = _n_constant(letters, begins[some], 1, lengths[some])
     right = _n_constant(letters, (begins + lengths - 1)[some], -1, lengths[some])
-    if np.median(lengths[some]) - left - right < STRETCH:
-        return pool
-    return _Pool(letters, begins + left, np.maximum(lengths - left - right, 0))
+    return (left, right) if np.median(lengths[some]) - left - right >= STRETCH else (0, 0)
 
 
 def _n_constant(letters: np.ndarray, first: np.ndarray, step: int, lengths: np.ndarray) -> int:
@@ -127,15 +131,15 @@ def _n_constant(letters: np.ndarray, first: np.ndarray, step: int, lengths: np.n
     return longest
 
 
-def _with_other_strand(pool: _Pool) -> _Pool:
+def _with_other_strand(pool: Pool) -> Pool:
     """The same sequences, and after them their reverse complements."""
     letters, begins, lengths = pool
     size = int((begins + lengths).max(initial=0))
     both = np.concatenate([_COMPLEMENT[letters[:size][::-1]], letters])
-    return _Pool(both, np.concatenate([size + begins, size - begins - lengths]), np.concatenate([lengths, lengths]))
+    return Pool(both, np.concatenate([size + begins, size - begins - lengths]), np.concatenate([lengths, lengths]))
 
 
-def _link(pool: _Pool, identity: float) -> np.ndarray:
+def _link(pool: Pool, identity: float) -> np.ndarray:
     """Number of the group of every row of the pool, int32."""
     n_rows, longest = len(pool.lengths), int(pool.lengths.max(initial=0))
     row_bits, position_bits = n_rows.bit_length(), longest.bit_length()
@@ -160,13 +164,13 @@ def _link(pool: _Pool, identity: float) -> np.ndarray:
                 pairs.append(a[near] * n_rows + b[near])
             pairs = np.sort(np.concatenate(pairs))  # np.unique hashes, which takes far longer here
             a, b = np.divmod(pairs[np.diff(pairs, prepend=-1) > 0], n_rows)
-            joined = _are_near(pool, a, b, identity)
+            joined = are_near(pool, a, b, identity)
             edges.append((a[joined], b[joined]))
         labels = label_components(n_rows, *(np.concatenate(ends) for ends in zip(*edges, strict=True)))
     return labels
 
 
-def _windows(pool: _Pool, row_bits: int, position_bits: int, pass_bits: int, number: int) -> Iterator[np.ndarray]:
+def _windows(pool: Pool, row_bits: int, position_bits: int, pass_bits: int, number: int) -> Iterator[np.ndarray]:
     """All windows of `STRETCH` bases without N whose codes begin with the bits of this pass.
 
     One uint64 each, from the highest bit: the rest of the code, the window's position in its row (0-based), the row.
@@ -178,7 +182,7 @@ def _windows(pool: _Pool, row_bits: int, position_bits: int, pass_bits: int, num
         if not len(rows):
             continue
         begins, counts = pool.begins[rows], pool.lengths[rows] - STRETCH + 1
-        codes, is_known = _mixed_codes(pool.letters[begins.min() : (begins + pool.lengths[rows]).max()])
+        codes, is_known = mixed_codes(pool.letters[begins.min() : (begins + pool.lengths[rows]).max()])
         before = np.cumsum(counts) - counts
         order = np.arange(counts.sum())
         index = order + np.repeat(begins - begins.min() - before, counts)
@@ -190,10 +194,10 @@ def _windows(pool: _Pool, row_bits: int, position_bits: int, pass_bits: int, num
         yield rest | positions_and_rows[chosen].astype(np.uint64)
 
 
-def _mixed_codes(letters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes of all windows of `STRETCH` letters, uint32, different for different ones; whether each is without N."""
+def mixed_codes(letters: np.ndarray, n_bases: int = STRETCH) -> tuple[np.ndarray, np.ndarray]:
+    """Codes of all windows of 8 to 16 letters, uint32, different for different ones; whether each is without N."""
     codes, has_n = (letters & 3).astype(np.uint32), letters > 3
-    for span in (1, 2, 4, STRETCH - 8):  # from 8 bases on, two windows that overlap
+    for span in (1, 2, 4, n_bases - 8):  # from 8 bases on, two windows that overlap
         codes = codes[:-span] << np.uint32(2 * span) | codes[span:]
         has_n = has_n[:-span] | has_n[span:]
     return codes * _MIXER, ~has_n
@@ -229,7 +233,7 @@ def _limits(lengths: np.ndarray, identity: float) -> np.ndarray:
     return np.floor((1 - identity) * lengths + 1e-6).astype(np.int64)  # 0.1 of 80 is 8, despite binary rounding
 
 
-def _are_near(pool: _Pool, a: np.ndarray, b: np.ndarray, identity: float) -> np.ndarray:
+def are_near(pool: Pool, a: np.ndarray, b: np.ndarray, identity: float) -> np.ndarray:
     """Whether the edit distance between rows a and b is within the limit, bool (n,)."""
     longer = np.maximum(pool.lengths[a], pool.lengths[b])
     limits = _limits(longer, identity)
@@ -246,7 +250,7 @@ def _are_near(pool: _Pool, a: np.ndarray, b: np.ndarray, identity: float) -> np.
     return is_near
 
 
-def _texts(pool: _Pool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _texts(pool: Pool, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Letters of rows, uint8 (longest, n), padded with `_PAST_END`, and their lengths, int64 (n,)."""
     lengths = pool.lengths[rows]
     longest = int(lengths.max())

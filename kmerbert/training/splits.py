@@ -1,6 +1,7 @@
 """From flags to splits: which files and columns are read, which rows train, validate and test, which are an error."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,15 +17,20 @@ from kmerbert.reading.plasmid import read_flanks
 from kmerbert.reading.rows import RowSpec, check_ids, check_unknown
 from kmerbert.reading.shards import open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
+from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.splitting.groups import rows_together
 from kmerbert.splitting.hold_out import SPLITS, hold_out, top_rows
-from kmerbert.splitting.leaks import SplitRows, check_leaks
+from kmerbert.splitting.leaks import SplitRows, check_leaks, locate
+from kmerbert.splitting.neighbours import check_neighbours
 from kmerbert.tokens.batches import TokenDataset, TrainingRows
 from kmerbert.tokens.cache import TokenTable, token_folder, tokenise
 from kmerbert.tokens.stream import StreamedDataset
+from kmerbert.tokens.targets import check_precision
 from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
+# Metrics that say nothing about constant values.
+CORRELATIONS = ("pearsonr", "spearmanr", "r2")
 FLANK_LENGTH = 150  # bases of a plasmid on each side, unless --flank_length is given
 
 
@@ -35,6 +41,7 @@ def load_splits(
     max_tokens: int | None,
     label_columns: tuple[str, ...] = (),
     flanks: Flanks | None = None,
+    both_strands: bool = False,
 ) -> dict[str, TrainingRows]:
     """Reads, checks, tokenises and divides the rows that the flags name.
 
@@ -48,6 +55,8 @@ def load_splits(
         max_tokens: Tokens, special ones included, that the model can read; None for no limit.
         label_columns: Names of measured columns; empty for unlabelled DNA.
         flanks: Result of `load_flanks`.
+        both_strands: Whether the network reads both strands of every sequence; the flags may say that strands matter all
+            the same, or that they do not.
 
     Returns:
         Rows under `train`, `validation` and `test`, those splits that have any.
@@ -55,7 +64,8 @@ def load_splits(
     Raises:
         ValueError: Anything is wrong in the data, with file, line and value, or a flag cannot be with --streaming.
     """
-    spec = _row_spec(arguments, label_columns, max_tokens, flanks)
+    both_strands = arguments.strands == "both" or (arguments.strands == "auto" and both_strands)
+    spec = _row_spec(arguments, label_columns, max_tokens, flanks, both_strands)
     sources = _sources(arguments, label_columns)
     tables = {}
     for split, source in sources.items():
@@ -73,8 +83,14 @@ def load_splits(
         rows = {split: SplitRows(table, np.arange(len(table))) for split, table in tables.items()}
     else:
         stream = None
-        rows = _divide(tables, arguments, tokenizer)
-    check_leaks(rows, arguments.group_column, keep_duplicates=arguments.duplicates == "keep")
+        rows = _divide(tables, arguments)
+    check_leaks(rows, arguments.group_column, arguments.duplicates == "keep", label_columns)
+    if not stream and not spec.window and (label_columns or arguments.similar_sequences):
+        check_neighbours(rows, arguments.sequence_column, arguments.similar_sequences)
+    if stream and rows:
+        held_out = list(rows.values())
+        keys = [table.keys if table.strand_keys is None else table.strand_keys for table, _ in held_out]
+        stream.look_for(np.concatenate(keys), lambda row: locate(held_out, row))
     splits: dict[str, TrainingRows] = {"train": stream} if stream else {}
     limits = {
         "train": arguments.max_train_samples,
@@ -83,11 +99,47 @@ def load_splits(
     }
     for split in SPLITS:
         if split in rows and len(rows[split].rows):
-            splits[split] = TokenDataset(*rows[split], tokenizer.pad_token_id).first(limits[split])
-            _report(split, splits[split], label_columns)
+            dataset = TokenDataset(*rows[split], tokenizer.pad_token_id)
+            splits[split] = dataset = dataset.sample(limits[split], arguments.split_seed)
+            _report(split, dataset, label_columns)
+            if split != "train":
+                _check_spread(split, dataset, label_columns, training)
     if "train" not in splits:
         raise ValueError(f"{sources['train'].name}: no training rows")
     return splits
+
+
+def check_checkpoint(config: PretrainedConfig, splits: Mapping[str, TrainingRows]) -> None:
+    """Warns if the checkpoint that training starts from was fitted to rows that are now held out.
+
+    Args:
+        config: Of the checkpoint, as it was loaded; of a new model it says nothing.
+        splits: Result of `load_splits`.
+    """
+    sample = TrainingSample.from_text(getattr(config, "training_sample", None))
+    held_out = [splits[split] for split in SPLITS[1:] if split in splits]
+    if sample is None:
+        is_fitted, data = hasattr(config, "label_mean"), getattr(config, "data_checksum", None)
+        if held_out and is_fitted and data == splits["train"].facts()["data_checksum"]:
+            logger.warning(
+                "the checkpoint was trained on %s, too, and does not say on which rows: the scores of held-out rows are right "
+                "only if it held out the same",
+                config.data_name,
+            )
+        return
+    for rows in held_out:
+        table, numbers = rows.table, rows.rows
+        found = sample.find_hashes(
+            table.keys[numbers], None if table.strand_keys is None else table.strand_keys[numbers]
+        )
+        if found.rows.any():
+            row = int(numbers[found.rows.argmax()])
+            logger.warning(
+                "%s is held out, but the checkpoint was trained on its sequence, and on about %.0f %% of these %d rows: their "
+                "scores say nothing about new sequences; hold out the rows that it did not see either (`split_seed`), or train "
+                "from scratch",
+                *(table.location(row), 100 * found.share, len(rows)),
+            )
 
 
 def load_flanks(arguments: SequenceDataArguments, config: PretrainedConfig) -> Flanks | None:
@@ -116,7 +168,11 @@ def load_flanks(arguments: SequenceDataArguments, config: PretrainedConfig) -> F
 
 
 def _row_spec(
-    arguments: SequenceDataArguments, labels: tuple[str, ...], max_tokens: int | None, flanks: Flanks | None
+    arguments: SequenceDataArguments,
+    labels: tuple[str, ...],
+    max_tokens: int | None,
+    flanks: Flanks | None,
+    both_strands: bool,
 ) -> RowSpec:
     return RowSpec(
         sequence=arguments.sequence_column,
@@ -131,6 +187,7 @@ def _row_spec(
         cut_at=arguments.max_seq_length,
         max_tokens=max_tokens,
         flanks=flanks,
+        both_strands=both_strands,
     )
 
 
@@ -174,14 +231,13 @@ def _hub_sources(arguments: SequenceDataArguments) -> dict[str, Source]:
 
 
 def _check_one_table(sources: dict[str, Source], arguments: SequenceDataArguments) -> None:
-    """Raises ValueError if similar rows would be looked for in one of several tables only."""
+    """Raises ValueError if clusters would be those of one of several tables only."""
     others = [source.name for split, source in sources.items() if split != "train"]
-    for name in ("cluster_file", "similar_sequences"):
-        if (value := getattr(arguments, name)) and others:
-            raise ValueError(
-                f"`{name}` {value} divides the rows of one table and does not look into {others[0]}: give all rows in one "
-                "`train_file`, with `validation_split_percentage` and `test_split_percentage`, or leave it out"
-            )
+    if arguments.cluster_file and others:
+        raise ValueError(
+            f"`cluster_file` {arguments.cluster_file} divides the rows of one table and does not look into {others[0]}: give "
+            "all rows in one `train_file`, with `validation_split_percentage` and `test_split_percentage`, or leave it out"
+        )
 
 
 def _first_sequences(arguments: SequenceDataArguments) -> list[str]:
@@ -231,7 +287,7 @@ def _open_stream(
     stream = StreamedDataset(shards, tokenizer, training.train_batch_size, training.world_size, seed)
     logger.info(
         "train: %d rows in %s of %s, read while training; %d rows are left out of each epoch, others in "
-        "each; sequences that occur twice, or in validation and test rows, too, are not looked for",
+        "each; sequences that occur twice are not looked for, those of validation and test rows as rows are read",
         *(stream.n_rows, counted(len(stream.group_rows), "row group"), counted(len(shards.shards), "shard")),
         stream.n_rows - len(stream),
     )
@@ -244,9 +300,7 @@ def _open_stream(
     return stream
 
 
-def _divide(
-    tables: dict[str, TokenTable], arguments: SequenceDataArguments, tokenizer: KmerTokenizer
-) -> dict[str, SplitRows]:
+def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> dict[str, SplitRows]:
     """The rows of every split: those of its own table, or some of the training table's."""
     train, fraction = tables["train"], getattr(arguments, "top_fraction", None)
     rows = top_rows(train.labels[:, 0], fraction) if fraction else np.arange(len(train))
@@ -264,9 +318,7 @@ def _divide(
                 f"and {counts[1]} test rows and leave some to train on: keep more, or hold out fewer"
             )
         exact = [split for split in SPLITS[1:] if getattr(arguments, f"{split}_rows")]
-        together = rows_together(
-            train, tokenizer, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences
-        )
+        together = rows_together(train, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
         codes = hold_out(together[rows], *counts, seed=arguments.split_seed, exact=exact)
     splits = {split: SplitRows(train, rows[codes == code]) for code, split in enumerate(SPLITS)}
     for split in tables.keys() - {"train"}:
@@ -294,11 +346,37 @@ def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> in
     return count
 
 
+def _check_spread(
+    split: str, dataset: TokenDataset, label_columns: tuple[str, ...], training: TrainingArguments
+) -> None:
+    """Warns of held-out rows whose values cannot be correlated; ValueError if they are to choose the best checkpoint."""
+    chosen_by = (training.metric_for_best_model or "loss").removeprefix("eval_") if split == "validation" else ""
+    for name, column in zip(label_columns, dataset.labels.T, strict=False):
+        known = column[~np.isnan(column)]
+        if len(known) > 1 and np.ptp(known) > 0:
+            continue
+        what = f"all {len(known)} {split} rows have" if len(known) > 1 else f"the only {split} row has"
+        problem = (
+            f"{dataset.table.source.name}: {what} {name} {known[0]:g}: correlations and r2 need values that differ, and count "
+            "as 0"
+        )
+        useless = [f"{metric}_{name}" for metric in CORRELATIONS]
+        useless += CORRELATIONS if len(label_columns) == 1 else ()
+        if training.load_best_model_at_end and chosen_by in useless:
+            raise ValueError(
+                f"{problem}; `metric_for_best_model` {chosen_by} cannot choose a checkpoint: hold out other or more rows, or "
+                "choose by loss"
+            )
+        logger.warning("%s", problem)
+
+
 def _report(split: str, dataset: TokenDataset, label_columns: tuple[str, ...]) -> None:
-    """Logs what a split contains; ValueError for one that has no value of an output."""
+    """Logs what a split contains; ValueError for one that has no value of an output, or values too close for float32."""
     lengths, values = dataset.table.lengths[dataset.rows], ""
     for name, column in zip(label_columns, dataset.labels.T, strict=False):  # pretraining: values, no names
         if np.isnan(column).all():
             raise ValueError(f"{dataset.table.source.name}: no {split} row has a value in {name}")
+        if split == "train":
+            check_precision(f"{dataset.table.source.name}: {name}", column, np.nanstd(column))
         values += f"; {name} {np.nanmean(column):.3g} +- {np.nanstd(column):.3g}"
     logger.info("%s: %d rows, %d to %d tokens each%s", split, len(dataset), lengths.min(), lengths.max(), values)

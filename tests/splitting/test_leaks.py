@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import Duplicate, RowSpec, find_duplicate
 from kmerbert.reading.sources import FileSource
 from kmerbert.splitting import leaks
-from kmerbert.splitting.leaks import SplitRows, check_leaks, find_leak
+from kmerbert.splitting.leaks import SplitRows, check_leaks, find_conflict, find_leak
 from kmerbert.tokens.cache import TokenTable, tokenise
-from tests.support.messages import fails
+from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
 
 Files = Callable[..., dict[str, SplitRows]]
@@ -135,6 +136,73 @@ def test_files_without_a_leak(files: Files, dna: DNA, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.INFO):
         check_leaks(files(train=[a, b], validation=[c], test=[d]), None, keep_duplicates=False)
     assert not caplog.messages
+
+
+# --- the other strand, and labels that contradict each other
+
+
+def on_strands(path: Path, both: bool = True) -> TokenTable:
+    """Tokenises a file with labels for a network that reads both strands."""
+    spec = RowSpec("sequence", ("y",), both_strands=both)
+    return tokenise(FileSource(path), spec, TOKENIZER, None)
+
+
+def test_a_reverse_complement_in_two_files(table: Callable[..., Path], dna: DNA) -> None:
+    a, b, c = dna(3)
+    train, test = (
+        table("a.tsv", sequence=[a, b], y=[1, 2]),
+        table("b.tsv", sequence=[c, reverse_complement(b)], y=[1, 2]),
+    )
+    for both in (True, False):
+        splits = {
+            split: SplitRows(on_strands(path, both), np.arange(2)) for split, path in (("train", train), ("test", test))
+        }
+        if both:
+            with fails("a.tsv, line 3 (train)", "b.tsv, line 3 (test)", "strand", "`strands`"):
+                check_leaks(splits, None, keep_duplicates=True)
+        else:
+            check_leaks(splits, None, keep_duplicates=True)
+
+
+def test_reverse_complements_in_one_split_are_counted(
+    table: Callable[..., Path], dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b, c = dna(3)
+    path = table("a.tsv", sequence=[a, b, reverse_complement(a), c], y=[1, 2, 1, 3])
+    caplog.set_level(logging.INFO)
+    check_leaks({"train": SplitRows(on_strands(path), np.arange(4))}, None, False, ("y",))
+    (message,) = caplog.messages  # no error: the two are not the same row, and their labels agree
+    check_message(message, "2 of 4", "reverse complement")
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_conflicting_labels_are_named(
+    turned: bool, table: Callable[..., Path], dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    a, b, c = dna(3)
+    again = [reverse_complement(s) if turned else s.lower() for s in (a, b)]
+    # The labels of b are further apart than those of a; c occurs once.
+    path = table("a.tsv", sequence=[a, b, c, *again], y=[1, 2, 3, 1.5, 8.25])
+    check_leaks({"train": SplitRows(on_strands(path, turned), np.arange(5))}, None, True, ("y",))
+    (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
+    check_message(warning, "a.tsv, line 3", "a.tsv, line 6", "y is 2 and 8.25", ": 2 ")
+    assert ("two strands" in warning) == turned
+
+
+def test_repeats_that_are_an_error_show_their_labels(table: Callable[..., Path], dna: DNA) -> None:
+    a, b = dna(2)
+    path = table("a.tsv", sequence=[a, b, a], y=[1, 2, 4])
+    with fails("a.tsv, line 2", "a.tsv, line 4", "y is 1 and 4", "`duplicates`"):
+        check_leaks({"train": SplitRows(on_strands(path), np.arange(3))}, None, False, ("y",))
+
+
+def test_conflicts_by_hand() -> None:
+    labels = np.array([[1, 0], [2, 5], [1, np.nan], [np.nan, 6], [7, 9], [1, 0.5]])
+    # Key 5 has rows 0, 2 and 5, of which the second output differs; key 6 has 1 and 3, 7 has 4 alone.
+    conflict = find_conflict(np.array([5, 6, 5, 6, 7, 5]), labels)
+    assert conflict == (2, 1, 3, 1)
+    assert find_conflict(np.array([5, 6, 5]), np.array([[1.0], [2.0], [1.0]])) is None
+    assert find_conflict(np.array([5, 5]), np.full((2, 1), np.nan)) is None
 
 
 def test_examples_in_docstrings() -> None:

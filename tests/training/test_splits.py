@@ -15,14 +15,16 @@ import datasets
 import numpy as np
 import pandas as pd
 import pytest
+from transformers import PretrainedConfig
 
 from kmerbert import files
 from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments, SequenceDataArguments
+from kmerbert.dna.sequences import reverse_complement
 from kmerbert.tokens.batches import TokenDataset, read_names
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.training import splits as module
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.splits import load_splits
+from kmerbert.training.splits import check_checkpoint, load_splits
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
 
@@ -46,6 +48,11 @@ def regression(path: Path, **settings: Any) -> RegressionDataArguments:
 def values_of(splits: dict[str, TokenDataset]) -> dict[str, list[int]]:
     """The measured values of every split."""
     return {split: dataset.labels[:, 0].astype(int).tolist() for split, dataset in splits.items()}
+
+
+def warnings_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The warnings that were logged."""
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 def sizes(splits: dict[str, TokenDataset]) -> dict[str, int]:
@@ -177,15 +184,71 @@ def test_near_duplicates_stay_in_one_split(table: TABLE, dna: DNA) -> None:
         assert families_of["train"].isdisjoint(families_of["validation"]) == is_apart
 
 
-@pytest.mark.parametrize(("flag", "value"), [("cluster_file", "c.tsv"), ("similar_sequences", 0.9)])
-def test_rows_of_several_tables_are_not_searched(flag: str, value: Any, table: TABLE, dna: DNA, tmp_path: Path) -> None:
+def test_clusters_of_several_tables_are_not_known(table: TABLE, dna: DNA, tmp_path: Path) -> None:
     (tmp_path / "hub").mkdir()
     for split, rows in (("train", dna(9)), ("test", dna(3, seed=1))):
         table(f"hub/{split}.csv", sequence=rows, expression=range(len(rows)))
-    with fails(f"`{flag}` {value}", "hub, test", "`train_file`"):
-        load(RegressionDataArguments(dataset_name=str(tmp_path / "hub"), **{flag: value}))
-    with fails(f"`{flag}` {value}", "test.csv", "`train_file`"):
-        load(regression(tmp_path / "hub" / "train.csv", test_file=str(tmp_path / "hub" / "test.csv"), **{flag: value}))
+    with fails("`cluster_file` c.tsv", "hub, test", "`train_file`"):
+        load(RegressionDataArguments(dataset_name=str(tmp_path / "hub"), cluster_file="c.tsv"))
+    files = {"train": tmp_path / "hub" / "train.csv", "test_file": str(tmp_path / "hub" / "test.csv")}
+    with fails("`cluster_file` c.tsv", "test.csv", "`train_file`"):
+        load(regression(files.pop("train"), **files, cluster_file="c.tsv"))
+
+
+@pytest.mark.parametrize("is_hub", [False, True])
+def test_near_duplicates_in_several_tables(
+    is_hub: bool, table: TABLE, dna: DNA, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "hub").mkdir()
+    training, new = dna(9, 40), dna(3, 40, seed=1)
+    near = training[4][:20] + "N" + training[4][21:]
+    paths = {
+        split: str(table(f"hub/{split}.csv", sequence=rows, expression=range(len(rows))))
+        for split, rows in (("train", training), ("test", [*new, near]))
+    }
+    rows = (
+        {"dataset_name": str(tmp_path / "hub")} if is_hub else {f"{split}_file": path for split, path in paths.items()}
+    )
+    rows |= {"validation_split_percentage": 0}
+    assert sizes(load(RegressionDataArguments(**rows))) == {"train": 9, "test": 4}
+    (warning,) = warnings_in(caplog)
+    test, train = ("hub, test, row 4", "hub, train, row 5") if is_hub else ("test.csv, line 5", "train.csv, line 6")
+    check_message(warning, "1 of 4 test rows", test, train)
+    with fails(f"{train} (train)", f"{test} (test)", "1 of 4", "`similar_sequences`"):
+        load(RegressionDataArguments(**rows, similar_sequences=0.9))
+
+
+# --- strands
+
+
+@pytest.mark.parametrize(
+    ("strands", "both", "is_together"),
+    [("auto", True, True), ("auto", False, False), ("one", True, False), ("both", False, True)],
+)
+def test_reverse_complements_stay_in_one_split(
+    strands: str, both: bool, is_together: bool, table: TABLE, dna: DNA
+) -> None:
+    """Twenty sequences and their reverse complements; the value of a row is its sequence."""
+    sequences = dna(20)
+    rows = [*sequences, *map(reverse_complement, sequences)]
+    path = table("a.tsv", sequence=rows, expression=[*range(20), *range(20)])
+    arguments = regression(path, strands=strands, validation_split_percentage=50)
+    training = KmerTrainingArguments(output_dir="unused")
+    splits = load_splits(arguments, training, KMERS, None, ("expression",), both_strands=both)
+    values = {split: set(values) for split, values in values_of(splits).items()}
+    assert sizes(splits) == {"train": 20, "validation": 20}
+    assert values["train"].isdisjoint(values["validation"]) == is_together
+
+
+def test_samples_of_a_sorted_table_are_drawn(table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=dna(300), expression=range(300))
+    settings = {"validation_split_percentage": 0, "max_train_samples": 60}
+    first, again, other = (
+        values_of(load(regression(path, **settings, split_seed=seed)))["train"] for seed in (1, 1, 2)
+    )
+    assert first == again == sorted(first) != other
+    assert max(first) > 250
+    assert 110 < np.mean(first) < 190
 
 
 def test_samples_are_limited(promoters: Path) -> None:
@@ -251,13 +314,81 @@ def test_a_split_without_a_value_of_an_output(table: TABLE, dna: DNA) -> None:
 
 def test_unknown_letters(table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
     # Of 9 x 15 + 15 k-mers, 15 are unknown: 10 %.
-    load(regression(table("a.tsv", sequence=[*dna(9), "N" * 20], expression=range(10))))
+    settings = {"validation_split_percentage": 0}
+    load(regression(table("a.tsv", sequence=[*dna(9), "N" * 20], expression=range(10)), **settings))
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     check_message(warning, "a.tsv", "10.0%", "[UNK]")
     # Of 4 x 15 + 15 + 16 + ... + 19 k-mers, 85 are unknown: 85 / 145.
     path = table("a.tsv", sequence=[*dna(4), *("N" * n for n in range(20, 25))], expression=range(9))
     with fails("a.tsv", "58.6%", "[UNK]", "`alphabet`"):
         load(regression(path))
+
+
+# --- held-out values that say nothing, values too close, and checkpoints that know held-out rows
+
+
+@pytest.mark.parametrize("values", [[5.5, 5.5, 5.5], [7]])
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_held_out_values_that_cannot_be_correlated(
+    split: str, values: list[float], table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = dna(12)
+    train = table("a.tsv", sequence=sequences[:9], expression=range(9))
+    other = table("other.tsv", sequence=sequences[9 : 9 + len(values)], expression=values)
+    arguments = regression(train, **{f"{split}_file": str(other)}, validation_split_percentage=0)
+    for metric in ("loss", "pearsonr", "eval_r2", "spearmanr_expression"):
+        if split == "validation" and metric != "loss":
+            with fails(
+                "other.tsv", "expression", f"{values[0]:g}", "`metric_for_best_model`", metric.removeprefix("eval_")
+            ):
+                load(arguments, metric_for_best_model=metric)
+        caplog.clear()
+        load(arguments, metric_for_best_model=metric, load_best_model_at_end=metric == "loss" or split == "test")
+        (warning,) = warnings_in(caplog)
+        check_message(warning, "other.tsv", split, f"expression {values[0]:g}")
+
+
+def test_one_constant_output_of_two_is_a_warning(table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    path = table("a.tsv", sequence=dna(6), a=range(6), b=[1, 2, 3, 4, 5, 5], s=["train"] * 4 + ["val"] * 2)
+    arguments = regression(path, split_column="s", label_column="a,b")
+    load(arguments, ("a", "b"), metric_for_best_model="pearsonr")
+    check_message(warnings_in(caplog)[-1], "all 2 validation rows", "b 5")
+    with fails("b 5", "pearsonr_b"):
+        load(arguments, ("a", "b"), metric_for_best_model="pearsonr_b")
+
+
+def test_labels_that_differ_in_the_eighth_digit(table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=dna(20), expression=[f"{1e7 + row / 10:.1f}" for row in range(20)])
+    with fails("a.tsv", "expression", "10000001.9", "float32"):
+        load(regression(path, validation_split_percentage=0))
+
+
+def test_a_checkpoint_that_was_trained_on_held_out_rows(promoters: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def splits(seed: int) -> dict[str, TokenDataset]:
+        return load(regression(promoters, validation_split_percentage=20, split_seed=seed))
+
+    earlier = splits(1)
+    config = PretrainedConfig(training_sample=earlier["train"].training_sample().text)
+    check_checkpoint(config, splits(1))  # the same rows are held out
+    check_checkpoint(PretrainedConfig(), splits(2))  # a new model, or one that was pretrained only
+    assert not warnings_in(caplog)
+    later = splits(2)
+    check_checkpoint(config, later)
+    known = sorted(set(later["validation"].rows) & set(earlier["train"].rows))
+    (warning,) = warnings_in(caplog)
+    check_message(
+        warning, f"promoters.tsv, line {known[0] + 2}", f"{100 * len(known) / 6:.0f} %", "6 rows", "`split_seed`"
+    )
+
+
+def test_an_older_checkpoint_of_the_same_file(promoters: Path, caplog: pytest.LogCaptureFixture) -> None:
+    splits = load(regression(promoters))
+    facts = splits["train"].facts()
+    check_checkpoint(PretrainedConfig(**facts), splits)  # pretrained on the same sequences, without their values
+    check_checkpoint(PretrainedConfig(**facts | {"data_checksum": "0", "label_mean": [1.0]}), splits)
+    assert not warnings_in(caplog)
+    check_checkpoint(PretrainedConfig(**facts, label_mean=[1.0]), splits)
+    check_message(warnings_in(caplog)[0], "promoters.tsv")
 
 
 # --- token files
@@ -363,11 +494,20 @@ def test_streamed_rows_to_train_and_tables_to_evaluate_on(shards: Path, table: T
     assert sizes(splits) == {"train": 60, "validation": 5, "test": 3}
     assert isinstance(splits["train"], StreamedDataset)
     assert values_of({split: splits[split] for split in ("validation", "test")}) == {
-        "validation": [0, 1, 2, 3, 4], "test": [0, 1, 2],
+        "validation": [0, 1, 2, 3, 4], "test": [2, 3, 4],
     }  # fmt: skip
     assert sorted(order_of(splits["train"])) == list(range(60))
     labels = np.concatenate(list(splits["train"].label_blocks()))[:, 0]
     assert labels.tolist() == list(range(60))
+
+
+def test_held_out_sequences_in_a_stream(shards: Path, table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    held_out = {"validation_file": str(table("v.tsv", sequence=dna(3, seed=1), expression=range(3)))}
+    held_out |= {"test_file": str(table("t.tsv", sequence=[dna(1, seed=2)[0], dna(60)[7]], expression=range(2)))}
+    splits = load(regression(shards, streaming=True, **held_out), per_device_train_batch_size=10)
+    order_of(splits["train"])
+    (warning,) = warnings_in(caplog)
+    check_message(warning, "part.parquet, row 8", "t.tsv, line 3")
 
 
 def test_the_order_of_a_stream_has_the_seed_of_the_data(shards: Path) -> None:
