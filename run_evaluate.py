@@ -37,6 +37,7 @@ from kmerbert.scoring.metrics import METRIC_LABELS
 from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
@@ -49,10 +50,15 @@ def evaluate_table(args: EvaluationArguments) -> Results:
     """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
     comparison = Comparison.read(args.predictions_file, args.baseline_file)
     metrics, figures = comparison.score(), {}
+    lines = comparison.lines(metrics)
+    if args.run_dir and (config := Path(args.run_dir) / "config.json").is_file():
+        trained = comparison.trained_line(json.loads(config.read_text(encoding="utf-8")))
+        lines += [trained] if trained else []
+    add_ceiling(args, metrics, lines, comparison.names)
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = re.sub(r"[^\w.-]", "_", f"predicted_against_measured{name and '_' + name}.png")
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
-    return metrics, figures, comparison.lines(metrics)
+    return metrics, figures, lines
 
 
 def evaluate_challenge(args: EvaluationArguments) -> Results:
@@ -66,7 +72,21 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
         figures[f"subset_{subset.name}.png"] = plot_predicted_against_measured(
             x, y, unit=args.unit or "MAUDE score", title=subset.title, same_scale=False, is_difference=subset.is_pairs
         )
-    return metrics, figures, score_lines(metrics, challenge.constant_subsets(predicted))
+    lines = score_lines(metrics, challenge.constant_subsets(predicted))
+    add_ceiling(args, metrics, lines)
+    return metrics, figures, lines
+
+
+def add_ceiling(
+    args: EvaluationArguments, metrics: dict[str, Any], lines: list[str], predicted: "pd.DataFrame | None" = None
+) -> None:
+    """Adds the noise ceiling of replicates, if there are any; their ids must name the sequences that were predicted."""
+    if args.replicate_columns:
+        names = split_names(args.replicate_columns)
+        replicates = read_replicates(args.replicate_file or args.predictions_file, names, predicted)
+        ceiling = noise_ceiling(replicates, names)
+        metrics |= ceiling._asdict()
+        lines.append(ceiling.line())
 
 
 def draw_training(run_dir: Path) -> "Axes":
@@ -101,11 +121,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
 
     metrics, figures, lines = evaluate_challenge(args) if args.challenge_dir else evaluate_table(args)
-    if args.replicate_columns:
-        names = split_names(args.replicate_columns)
-        ceiling = noise_ceiling(read_replicates(args.replicate_file or args.predictions_file, names), names)
-        metrics |= ceiling._asdict()
-        lines.append(ceiling.line())
     if args.run_dir:
         figures["training_curves.png"] = draw_training(run_dir)
     write_results(folder, metrics, figures)

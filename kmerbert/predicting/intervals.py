@@ -7,12 +7,13 @@ assay of the calibration rows; for other rows nothing is promised. Errors are ra
 prediction (Mondrian; Vovk et al. 2005, doi:10.1007/b106715), so that intervals are wide where a model errs more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 
 import numpy as np
+import pandas as pd
 
 from kmerbert.predicting.table import number_columns, output_suffixes, read_predictions
 
@@ -72,19 +73,27 @@ class Intervals:
         return predictions - half_widths, predictions + half_widths
 
 
-def read_intervals(path: str, coverage: float | None, outputs: Sequence[str]) -> Intervals:
+def read_intervals(
+    path: str,
+    coverage: float | None,
+    outputs: Sequence[str],
+    check: Callable[[pd.DataFrame], None] | None = None,
+) -> Intervals:
     """Reads a predictions file with measured values, and learns a model's intervals from it.
 
     Args:
         path: Table with the columns `prediction` and `observed`, each with `_<name>` at its end for several outputs.
         coverage: Share of measured values that should lie inside; None for 0.9.
         outputs: Names of what the model predicts.
+        check: Given the table, raises ValueError if its rows cannot be used.
 
     Raises:
         ValueError: The table cannot be read or lacks a column, has too few measured values, or the coverage is out of
             range.
     """
     table = read_predictions(path, "calibration_file")
+    if check:
+        check(table)
     hint = "write it with run_predict.py, the same model and `label_column`"
     predicted, measured = (
         number_columns(table, [kind + suffix for suffix in output_suffixes(outputs)], path, hint)

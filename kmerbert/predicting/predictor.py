@@ -9,6 +9,7 @@ values and in the order of the input:
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +30,8 @@ from kmerbert.predicting.inputs import Inputs, open_inputs
 from kmerbert.predicting.intervals import Intervals, read_intervals
 from kmerbert.predicting.table import prediction_table
 from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, find_duplicate, hash_texts, read_rows
-from kmerbert.reading.sources import Batch, Source
+from kmerbert.reading.sources import Batch, FileSource, Source
+from kmerbert.reading.training_sample import Trained, TrainingSample
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -88,8 +90,9 @@ class Predictor:
         self.device, self._bf16, self._both_strands = models[0].device, bf16, reverse_complement
         default = CPU_BATCH_TOKENS if self.device.type == "cpu" else BATCH_TOKENS
         self._tokens_per_batch = tokens_per_batch or default
-        self._has_warned = False
+        self._has_warned = self._has_warned_of_trained = False
         self._n_kmers = self._n_unknown = 0
+        self._samples = [TrainingSample.from_text(getattr(m.config, "training_sample", None)) for m in models]
         if bf16:
             for model in models:
                 output_layer(model).register_forward_hook(_in_float32)
@@ -131,12 +134,14 @@ class Predictor:
         tokenizer, models = load_ensemble(names, revision)
         if reverse_complement:
             check_strands(tokenizer, names, models)
-        intervals = None
-        if calibration_file:
-            intervals = read_intervals(str(calibration_file), interval_coverage, output_names(models[0].config))
         device = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
         models = [model.to(device) for model in models]
-        return cls(names, models, tokenizer, bf16, reverse_complement, tokens_per_batch, intervals)
+        predictor = cls(names, models, tokenizer, bf16, reverse_complement, tokens_per_batch)
+        if calibration_file:
+            path = str(calibration_file)
+            check = partial(predictor._check_calibration, path=path)
+            predictor.intervals = read_intervals(path, interval_coverage, predictor.outputs, check)
+        return predictor
 
     def predict(
         self,
@@ -243,6 +248,7 @@ class Predictor:
             n_kmers = self.tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
             check_reading_frames(n_kmers, numbers, source, n_frames)
             self._warn_of_lengths(sequences, numbers, source)
+            self._warn_of_trained(sequences, numbers, source)
             values = self.predict_prepared(sequences, progress)
             self._check_finite(values, numbers, source)
             parts = np.split(values, np.cumsum([len(batch.numbers) for batch in batches])[:-1])
@@ -310,6 +316,43 @@ class Predictor:
             f"{values[row, checkpoint, output]} for {self.outputs[output]}: its weights are damaged or its training diverged; "
             "use another checkpoint"
         )
+
+    def _find_trained(self, sequences: list[str]) -> Iterator[tuple[str, Trained]]:
+        """Which sequences, as the models read them, each model that knows was trained on."""
+        for name, model, sample in zip(self.checkpoints, self.models, self._samples, strict=True):
+            if sample is not None:
+                yield name, sample.find(sequences, getattr(model.config, "both_strands", False))
+
+    def _check_calibration(self, table: pd.DataFrame, path: str) -> None:
+        """Raises ValueError if a model was trained on rows of the calibration file, as far as sequences tell."""
+        if "sequence" not in table or not len(table):
+            return
+        source, spec = FileSource(Path(path)), RowSpec("sequence", flanks=self.flanks, max_tokens=self.max_tokens)
+        first = 1 if source.format == "parquet" else 2
+        batch = Batch({"sequence": pa.array(table["sequence"].astype(str))}, first + np.arange(len(table)))
+        try:
+            sequences = read_rows(batch, source, spec, self.tokenizer, is_trained=True)[0]
+        except ValueError:  # sequences that the models cannot read are not those that they were trained on
+            return
+        for name, found in self._find_trained(sequences):
+            if found.rows.any():
+                row = int(found.rows.argmax())
+                raise ValueError(
+                    f"`calibration_file` {source.location(first + row)}: {name} was trained on this sequence, and on about "
+                    f"{found.share:.0%} of these {len(table)} rows: errors there are smaller than for new sequences, and intervals "
+                    "would be too narrow; give held-out rows, such as its validation_predictions.tsv"
+                )
+
+    def _warn_of_trained(self, sequences: list[str], numbers: np.ndarray, source: Source) -> None:
+        """Warns once if a model was trained on sequences that it predicts."""
+        for name, found in self._find_trained(sequences) if not self._has_warned_of_trained else ():
+            if found.rows.any():
+                self._has_warned_of_trained = True
+                logger.warning(
+                    "%s: %s was trained on this sequence, and on about %.0f %% of the first %d: such predictions say nothing "
+                    "about new sequences",
+                    *(source.location(int(numbers[found.rows.argmax()])), name, 100 * found.share, len(sequences)),
+                )
 
     def _warn_of_lengths(self, sequences: list[str], numbers: np.ndarray, source: Source) -> None:
         """Warns once if sequences are far from those that a model was trained on."""

@@ -164,6 +164,31 @@ def align_rows(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.Dat
     return ordered
 
 
+def check_sequences(table: pd.DataFrame, other: pd.DataFrame, argument: str, path: str) -> None:
+    """Checks that the ids of two tables name the same sequences, where both have ids and sequences.
+
+    Args:
+        table: The predictions.
+        other, argument, path: The other table, the argument that names it, and its file.
+
+    Raises:
+        ValueError: An id has another sequence in each.
+    """
+    if not {"id", "sequence"} <= set(table) & set(other):
+        return
+    sequences = []
+    for rows in (table, other):
+        single = rows[["id", "sequence"]].astype(str).drop_duplicates("id", keep=False)  # repeated ids name nothing
+        sequences.append(single.set_index("id")["sequence"].str.strip().str.upper())
+    both = pd.concat(sequences, axis=1, join="inner", keys=["here", "there"])
+    differing = both[both["here"] != both["there"]]
+    for name, row in differing[:1].iterrows():
+        raise ValueError(
+            f"`{argument}` {path}: id {name!r} has the sequence {row['there'][:40]!r}, but {row['here'][:40]!r} in "
+            f"`predictions_file` ({len(differing)} of {len(both)} ids differ): these are other rows; give a table of the same"
+        )
+
+
 def match_rows(keys: ArrayLike, other_keys: ArrayLike) -> np.ndarray:
     """Finds the rows of one table in another, so that two models are compared on the same rows.
 

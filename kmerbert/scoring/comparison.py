@@ -1,11 +1,15 @@
 """Compares predictions with measured values: reads both from a predictions file, scores them, formats the result."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from kmerbert.dna.flanks import Flanks
+from kmerbert.dna.sequences import canonical
 from kmerbert.predicting.intervals import interval_metrics
 from kmerbert.predicting.table import (
     align_rows,
@@ -15,6 +19,7 @@ from kmerbert.predicting.table import (
     read_predictions,
     suffixes_in,
 )
+from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.metrics import regression_metrics
 
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -29,12 +34,14 @@ class Comparison:
         measured: float64 (n, outputs), NaN where nothing was measured; in the unit of the labels, like all that follows.
         predicted: float64 (n, outputs) of `model` and perhaps `baseline`.
         bounds: Lower and upper ends of intervals, float64 (n, outputs) each, of those that have any.
+        names: The columns `id` and `sequence` of the predictions, those that there are.
     """
 
     outputs: list[str]
     measured: np.ndarray
     predicted: dict[str, np.ndarray]
     bounds: dict[str, Bounds]
+    names: pd.DataFrame
 
     @classmethod
     def read(cls, path: str, baseline_path: str | None) -> "Comparison":
@@ -56,7 +63,8 @@ class Comparison:
             predicted["baseline"] = number_columns(baseline, columns, baseline_path, hint)
             bounds["baseline"] = interval_columns(baseline, suffixes, baseline_path)
         outputs = [suffix.removeprefix("_") for suffix in suffixes]
-        return cls(outputs, measured, predicted, {model: ends for model, ends in bounds.items() if ends})
+        names = table[[column for column in ("id", "sequence") if column in table]]
+        return cls(outputs, measured, predicted, {model: ends for model, ends in bounds.items() if ends}, names)
 
     def score(self) -> dict[str, Any]:
         """Computes the content of metrics.json: rows, the metrics of the model, and the baseline's under `baseline`."""
@@ -79,11 +87,37 @@ class Comparison:
             shown = formats if model in self.bounds else list(formats)[:4]
             suffix = f"_{name}" if name else ""
             lines.append(f"{label:<24}" + "".join(f"{values[key + suffix]:>{formats[key]}}" for key in shown))
+        for name, y in zip(self.outputs, self.measured.T, strict=True):
+            known = y[~np.isnan(y)]
+            if len(known) < 2 or np.ptp(known) == 0:
+                what = "there is one measured value" if len(known) < 2 else f"all measured values are {known[0]:g}"
+                lines.append(
+                    f"warning: {what}{name and ' of ' + name}: r, rho and r2 need values that differ, and count as 0"
+                )
         for (model, x), (output, name) in product(self.predicted.items(), enumerate(self.outputs)):
-            if np.ptp(x[~np.isnan(self.measured[:, output]), output]) == 0:
+            known = x[~np.isnan(self.measured[:, output]), output]
+            if len(known) > 1 and np.ptp(known) == 0:
                 label = f"{model} {name}".rstrip()
                 lines.append(f"warning: predictions of the {label} do not vary: they count as r = rho = 0")
         return lines
+
+    def trained_line(self, config: Mapping[str, Any]) -> str | None:
+        """Returns a warning if a model was trained on these sequences, as far as its configuration tells; None if not."""
+        sample = TrainingSample.from_text(config.get("training_sample"))
+        if sample is None or "sequence" not in self.names:
+            return None
+        try:
+            sequences = [canonical(sequence.strip()) for sequence in self.names["sequence"].astype(str)]
+            sequences = Flanks(**config["flanks"]).extend(sequences) if config.get("flanks") else sequences
+        except (ValueError, LookupError):  # not sequences that the model can read
+            return None
+        found = sample.find(sequences, bool(config.get("both_strands")))
+        if not found.rows.any():
+            return None
+        return (
+            f"warning: the model was trained on the sequence of row {found.rows.argmax() + 1}, and on about {found.share:.0%} of "
+            f"these {len(sequences)} rows: such a score says nothing about new sequences"
+        )
 
     @property
     def _several(self) -> list[str]:

@@ -4,8 +4,9 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-from kmerbert.predicting.table import check_columns, read_headed, read_numbers
+from kmerbert.predicting.table import check_columns, check_sequences, read_headed, read_numbers
 
 LEAST_ROWS = 3
 
@@ -74,12 +75,20 @@ def noise_ceiling(replicates: np.ndarray, names: list[str]) -> NoiseCeiling:
     return NoiseCeiling(n, len(complete), r, reliability, reliability**0.5)
 
 
-def read_replicates(path: str, columns: list[str]) -> np.ndarray:
+def read_replicates(path: str, columns: list[str], predicted: pd.DataFrame | None = None) -> np.ndarray:
     """Reads columns of single measurements from a table, float64 (n, columns), NaN where nothing was measured.
 
+    Args:
+        path: The table.
+        columns: Names of the columns.
+        predicted: Ids and sequences of the predicted rows, to make sure that the table's ids name the same sequences.
+
     Raises:
-        ValueError: The file is not a table with a header, a column is missing, or a cell that should be a number is text.
+        ValueError: The file is not a table with a header, a column is missing, a cell that should be a number is text, or
+            an id names another sequence than in the predictions.
     """
     source, table = read_headed(path, "replicate_file")
     check_columns(table, columns, path, "name them with `replicate_columns`, the file with `replicate_file`")
+    if predicted is not None:
+        check_sequences(predicted, table, "replicate_file", path)
     return np.column_stack([read_numbers(table, column, source, is_needed=False) for column in columns])

@@ -15,9 +15,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 import run_finetune_regression
+from kmerbert.dna.flanks import Flanks
 from kmerbert.predicting import predictor as predictor_module
 from kmerbert.predicting.predictor import Predictor
+from kmerbert.reading.rows import hash_texts
 from kmerbert.reading.sources import Batch, FileSource
+from kmerbert.reading.training_sample import TrainingSample
 from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification
 from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import flags, planted_table, ragged_dna, random_dna, write_table
@@ -500,3 +503,39 @@ def test_ids_are_lines_of_the_file(make: MakeModel, tmp_path: Path) -> None:
     first, second = random_dna(np.random.default_rng(0), 2)
     (tmp_path / "a.csv").write_text(f'sequence,note\n{first},"x\ny"\n{second},z\n')
     assert load(make("a")).predict(tmp_path / "a.csv")["id"].tolist() == ["2", "4"]
+
+
+# --- rows that the model was trained on
+
+
+def sample_of(sequences: Sequence[str]) -> str:
+    return TrainingSample.of(hash_texts(list(sequences))).text
+
+
+def test_predictions_of_training_rows_are_told_once(
+    make: MakeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = random_dna(np.random.default_rng(0), 8)
+    path = write_table(tmp_path / "rows.tsv", sequence=[sequence.lower() for sequence in sequences])
+    predictor = load([make("new"), make("known", training_sample=sample_of(sequences[2:6]))])
+    for _ in range(2):
+        predictor.predict(path)
+    (warning,) = caplog.messages
+    check_message(warning, "rows.tsv, line 4", str(tmp_path / "known"), "50 %")
+    load(make("other", training_sample=sample_of(["ACGT"]))).predict(path)
+    assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("flanks", [None, {"left": "ACGTACGTAA", "right": "CCGGTTCCAA", "length": 5}])
+def test_calibration_on_training_rows_is_an_error(flanks: dict | None, make: MakeModel, tmp_path: Path) -> None:
+    sequences = random_dna(np.random.default_rng(0), 19)
+    calibration = write_table(tmp_path / "calibration.tsv", sequence=sequences, **CALIBRATION)
+    read = Flanks(**flanks).extend(sequences) if flanks else sequences
+    new, known = make("new", flanks=flanks), make("known", flanks=flanks, training_sample=sample_of(read[6:]))
+    load(new, calibration_file=calibration)
+    for names in (known, [new, known]):
+        with fails("`calibration_file`", "calibration.tsv, line 8", known, "68%", "19 rows"):
+            load(names, calibration_file=calibration)
+    for sequences in (random_dna(np.random.default_rng(1), 19), ["no DNA"] * 19):
+        write_table(tmp_path / "calibration.tsv", sequence=sequences, **CALIBRATION)
+        load(known, calibration_file=calibration)

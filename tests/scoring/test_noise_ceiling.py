@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
@@ -67,3 +68,13 @@ def test_columns_of_a_table(table: Callable[..., Path]) -> None:
         read_replicates(str(path), ["name"])
     with fails("`replicate_file`", path.with_name("absent.csv")):
         read_replicates(str(path.with_name("absent.csv")), ["a"])
+
+
+def test_ids_of_replicates_name_the_predicted_sequences(table: Callable[..., Path]) -> None:
+    path = str(table("r.tsv", id=["p", "q", "r"], sequence=["AAAC", "cccc", "GGGG"], a=[1, 2, 3], b=[1, 2, 4]))
+    same = pd.DataFrame({"id": ["q", "p", "x"], "sequence": ["CCCC", "AAAC", "TTTT"]})
+    assert len(read_replicates(path, ["a", "b"], same)) == 3
+    for other in (same[["id"]], same.assign(id=["5", "6", "7"]), same.assign(id="p")):  # nothing to compare
+        read_replicates(path, ["a", "b"], other)
+    with fails("`replicate_file`", path, "'q'", "'CCCC'", "'CCCT'", "1 of 2"):
+        read_replicates(path, ["a", "b"], same.assign(sequence=["CCCT", "AAAC", "TTTT"]))
