@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, pipeline
 
 import run_finetune_regression
+from kmerbert.dna.sequences import reverse_complement
 from kmerbert.scoring.metrics import regression_metrics
 from kmerbert.sharing.card import code_version
 from run_finetune_regression import main
@@ -321,3 +322,43 @@ def test_test_rows_and_names(tmp_path: Path) -> None:
     assert table["observed"].to_numpy() == pytest.approx(values[50:], rel=1e-5)
     assert metrics["test_mse"] == pytest.approx(np.mean((table["observed"] - table["prediction"]) ** 2), rel=1e-4)
     assert not (tmp_path / "out" / "validation_predictions.tsv").exists()
+
+
+def test_a_network_that_reads_both_strands_holds_both_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A table of 30 promoters in both orientations; then the same file again with other rows held out."""
+    sequences, values = planted(np.random.default_rng(5), 30)
+    names = [f"{number}{strand}" for strand in "+-" for number in range(30)]
+    rows = [*sequences, *map(reverse_complement, sequences)]
+    table = write_table(tmp_path / "rows.tsv", id=names, sequence=rows, expression=[*values, *values])
+    network = {
+        "model_type": "kmer_conv",
+        "config_overrides": "embedding_size=8,hidden_size=16,num_stages=2,head_size=16",
+    }
+    main(flags(table, tmp_path / "first", **network, validation_rows=12))
+    held_out = predictions(tmp_path / "first")["id"].str[:-1]
+    assert (len(held_out), held_out.value_counts().tolist()) == (12, [2] * 6)
+
+    again = {"model_name_or_path": tmp_path / "first", "validation_rows": 12}
+    for name, settings, n_told in (("same", {}, 0), ("other", {"split_seed": 7}, 1)):
+        capsys.readouterr()
+        main(flags(table, tmp_path / name, **again, **settings))
+        told = [line for line in capsys.readouterr().err.splitlines() if "checkpoint was trained on" in line]
+        assert len(told) == n_told
+    check_message(told[0], "rows.tsv, line ", "12 rows", "--split_seed")
+
+
+def test_a_table_that_is_edited_during_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model is there, but no predictions with other rows' names."""
+    table = planted_table(tmp_path / "rows.tsv", 40)
+    header, *lines = table.read_text().splitlines(keepends=True)
+    real = run_finetune_regression.train
+
+    def train_and_sort(trainer: Any) -> Any:
+        table.write_text(header + "".join(sorted(lines)))
+        return real(trainer)
+
+    monkeypatch.setattr(run_finetune_regression, "train", train_and_sort)
+    with fails(table, "changed"):
+        main(flags(table, tmp_path / "run"))
+    assert (tmp_path / "run" / "model.safetensors").is_file()
+    assert not (tmp_path / "run" / "validation_predictions.tsv").exists()
