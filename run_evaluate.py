@@ -20,8 +20,9 @@ file, filtered_test_data_with_MAUDE_expression.txt, as they are published (doi:1
 import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
 
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
 RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
+# Saved in every figure: by this a figure of an earlier evaluation is told from one of the user's of a similar name.
+SOFTWARE = "run_evaluate.py"
+LONGEST_NAME = 80  # letters of an output's name in the name of its figure
 # Content of metrics.json, figures by file name, lines to print.
 Results = tuple[dict[str, Any], dict[str, "Axes"], list[str]]
 
@@ -56,9 +60,17 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         lines += [trained] if trained else []
     add_ceiling(args, metrics, lines, comparison.names)
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
-        file_name = re.sub(r"[^\w.-]", "_", f"predicted_against_measured{name and '_' + name}.png")
+        file_name = figure_name(name, figures)
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
     return metrics, figures, lines
+
+
+def figure_name(output: str, taken: Collection[str]) -> str:
+    """Returns a name for the figure of an output that no other figure has, in whatever case."""
+    stem = "predicted_against_measured" + re.sub(r"[^\w.-]", "_", output and "_" + output[:LONGEST_NAME])
+    others = {name.casefold() for name in taken}
+    names = (f"{stem}{ending}.png" for ending in ("", *(f"_{number}" for number in range(2, len(others) + 3))))
+    return next(name for name in names if name.casefold() not in others)
 
 
 def evaluate_challenge(args: EvaluationArguments) -> Results:
@@ -91,22 +103,73 @@ def add_ceiling(
 
 def draw_training(run_dir: Path) -> "Axes":
     """Draws the curves of a training run."""
-    log = read_json(run_dir / "trainer_state.json").get("log_history", [])
+    state = read_json(run_dir / "trainer_state.json")
+    log = state.get("log_history", [])
     metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
-    return plot_training_curves(log, metric=metric, label=METRIC_LABELS.get(metric))
+    scores = run_dir / "eval_results.json"
+    step = saved_step(state, read_json(scores) if scores.is_file() else {}, f"eval_{metric or 'loss'}")
+    return plot_training_curves(log, metric=metric, label=METRIC_LABELS.get(metric), saved_step=step)
+
+
+def saved_step(state: Mapping[str, Any], scores: Mapping[str, float], metric: str) -> int | None:
+    """Returns the step whose weights a run saved: that of its best checkpoint, or the last; None if that is not known.
+
+    Args:
+        state: Content of trainer_state.json, which does not say whether the run ended with the best.
+        scores: Content of eval_results.json: what the saved model scored, which its step scored, too.
+        metric: Name of a metric in both.
+    """
+    logged = {row["step"]: row[metric] for row in reversed(state.get("log_history", [])) if metric in row}
+    best, last = state.get("best_global_step"), state.get("global_step")
+    if metric in scores:
+        for step in (best, last):
+            if step in logged and math.isclose(logged[step], scores[metric], rel_tol=1e-6):
+                return step
+    return best if state.get("best_model_checkpoint") and best else last
+
+
+def stale_results(folder: Path, new: Collection[str]) -> list[Path]:
+    """Returns the results of an earlier evaluation in a folder that the new ones do not replace.
+
+    Raises:
+        ValueError: A new result would be written through a link, or into a folder.
+    """
+    for name in new:
+        if (folder / name).is_symlink() or (folder / name).is_dir():
+            raise ValueError(
+                f"--output_dir {folder}: {name} is a link or a folder, which is not replaced: move it away"
+            )
+    others = [file for file in folder.iterdir() if RESULTS.fullmatch(file.name) and file.name not in new]
+    return [file for file in others if file.is_file() and not file.is_symlink() and is_own_figure(file)]
+
+
+def is_own_figure(file: Path) -> bool:
+    """Tells whether run_evaluate.py drew a figure."""
+    with open(file, "rb") as start:
+        return f"Software\0{SOFTWARE}".encode() in start.read(1000)
 
 
 def write_results(folder: Path, metrics: Mapping[str, Any], figures: Mapping[str, "Axes"]) -> None:
     """Replaces the results in a folder, once all new ones are complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    old = [file for file in folder.iterdir() if RESULTS.fullmatch(file.name)]
+    old = stale_results(folder, ["metrics.json", *figures])
     with ExitStack() as stack:
         partial = stack.enter_context(whole_file(folder / "metrics.json"))
         partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         for name, ax in figures.items():
-            ax.figure.savefig(stack.enter_context(whole_file(folder / name)), dpi=200, format="png")
+            style = {"dpi": 200, "format": "png", "bbox_inches": "tight", "metadata": {"Software": SOFTWARE}}
+            ax.figure.savefig(stack.enter_context(whole_file(folder / name)), **style)
         for file in old:
             file.unlink()
+
+
+def check_inputs(args: EvaluationArguments, folder: Path) -> None:
+    """Raises ValueError if a table to read has the name of a result in the output folder, and would be replaced."""
+    for flag in ("predictions_file", "baseline_file", "replicate_file"):
+        path = getattr(args, flag) and Path(getattr(args, flag))
+        names = [file for file in folder.glob("*") if RESULTS.fullmatch(file.name)]
+        if path and path.exists() and any(file.exists() and file.samefile(path) for file in names):
+            raise ValueError(f"--{flag} {path} has the name of a result in --output_dir {folder}: name another folder")
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -117,6 +180,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if old:
         raise ValueError(f"--output_dir {folder} already contains {old[0]}: name another or add --overwrite_output_dir")
     check_folder(folder, f"--output_dir {folder}")
+    check_inputs(args, folder)
     if args.run_dir and not (run_dir / "trainer_state.json").is_file():
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
 

@@ -163,7 +163,8 @@ def fit(
         task="text-classification",
         summary=f"Predicts {', '.join(names)}{unit} from DNA, read as {tokenizer.k}-mers (stride {tokenizer.stride}). The "
         "outputs are in the unit of the measured values.",
-        usage=USAGE,
+        # Without top_k the pipeline answers with one of several outputs, the highest.
+        usage=USAGE if len(names) == 1 else USAGE.replace("_code=True", "_code=True, top_k=None"),
         metrics=select_metrics(metrics, REGRESSION_METRICS),
         settings=describe_settings(training_args, model) | run_facts(trainer),
         base_model=model_args.model_name_or_path,

@@ -116,6 +116,7 @@ def plot_training_curves(
     label: str | None = None,
     is_lower_better: bool = False,
     title: str = "",
+    saved_step: int | None = None,
 ) -> Axes:
     """Draws the loss, and one evaluation metric on a second axis, against the training step.
 
@@ -127,10 +128,12 @@ def plot_training_curves(
         label: What the figure calls the metric; None for its name.
         is_lower_better: Whether low values of the metric are good.
         title: Heading.
+        saved_step: The step whose weights the run saved, which need not be the best by this metric; None if that is not
+            known.
 
     Returns:
-        The axes of the loss; those of the metric are the last of `axes.figure.axes`. The best step, by the metric or
-        otherwise by the evaluation loss, is marked.
+        The axes of the loss; those of the metric are the last of `axes.figure.axes`. The saved step is marked, or otherwise
+        the best by the metric or by the evaluation loss.
 
     Raises:
         ValueError: There is no loss to draw, or no such metric.
@@ -158,8 +161,11 @@ def plot_training_curves(
         lines += second.plot(*_points(chosen), color=VERMILLION, marker="s", markersize=4, label=f"validation {name}")
         second.set_ylabel(name, color=VERMILLION)
         ax.yaxis.label.set_color(BLUE)
-    if chosen:
-        lines.append(_mark_best(second, chosen, is_lower_better or not metric))
+    if chosen and saved_step is None:
+        best = (min if is_lower_better or not metric else max)(chosen, key=chosen.__getitem__)
+        lines.append(_mark(second, best, chosen[best], "best"))
+    elif chosen:
+        lines.append(_mark(second, saved_step, chosen.get(saved_step), "saved model"))
     _tidy(ax, second)
     ax.legend(handles=lines, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     return ax
@@ -207,10 +213,12 @@ def _points(series: Mapping[int, float]) -> tuple[list[int], list[float]]:
     return list(series), list(series.values())
 
 
-def _mark_best(ax: Axes, series: Mapping[int, float], is_lower_better: bool) -> Line2D:
-    """Rings the best value, and returns the ring for the legend, where its label crosses no line."""
-    best = (min if is_lower_better else max)(series, key=series.__getitem__)
-    ax.axvline(best, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+def _mark(ax: Axes, step: int, value: float | None, what: str) -> Line2D:
+    """Rings a value, and returns the ring for the legend, where its label crosses no line; without a value, a line alone."""
+    line = ax.axvline(step, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    if value is None:
+        line.set_label(f"{what}: step {step:,}, not evaluated")
+        return line
     style = {"markersize": 10, "fillstyle": "none", "color": "black", "linestyle": ""}
-    (ring,) = ax.plot(best, series[best], "o", label=f"best: {series[best]:.3g} at step {best:,}", **style)
+    (ring,) = ax.plot(step, value, "o", label=f"{what}: {value:.3g} at step {step:,}", **style)
     return ring

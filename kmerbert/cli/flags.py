@@ -408,7 +408,9 @@ class EvaluationArguments:
 
     predictions_file: str | None = flag(None, "Predictions: a table, or what the challenge asks for.")
     output_dir: str | None = flag(None, "Folder for metrics.json and the figures.")
-    overwrite_output_dir: bool = flag(False, "Replace the results that --output_dir contains.")
+    overwrite_output_dir: bool = flag(
+        False, "Replace the results of an earlier evaluation in --output_dir. Other files stay."
+    )
     baseline_file: str | None = flag(None, "Another model's table for the same rows, in any order.")
     challenge_dir: str | None = flag(None, "Folder of the DREAM Challenge 2022, for its official score.")
     leaderboard: Literal["public", "private"] | None = flag(

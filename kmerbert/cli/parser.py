@@ -316,9 +316,7 @@ def _recipe_words(path: Path, parser: _Parser) -> list[str]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"--config {path} is not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
-        raise ValueError(
-            f"--config {path}: its brackets are nested too deeply to be read: write them less deeply"
-        ) from None
+        raise ValueError(f"--config {path} is not YAML that can be read: its brackets are nested too deeply") from None
     return words
 
 

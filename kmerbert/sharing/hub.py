@@ -1,12 +1,14 @@
 """What leaves the output folder: the card, and a push to the Hub of the finished model."""
 
 import logging
+import shlex
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from huggingface_hub import HfApi
+from huggingface_hub import CommitOperationAdd, HfApi
 from transformers import Trainer
 
+from kmerbert.errors import FILE_ERRORS, one_line
 from kmerbert.models.loading import MODEL_FILES
 from kmerbert.sharing.card import CardFacts, write_card
 
@@ -43,13 +45,23 @@ def files_to_push(folder: Path) -> list[str]:
 
 
 def push_folder(folder: Path, repository: str, revision: str | None = None) -> None:
-    """Uploads the files of a finished run that another user of the model needs; the repository must exist."""
-    # Not Trainer.push_to_hub: it would replace the card, too.
-    HfApi().upload_folder(
-        repo_id=repository,
-        folder_path=folder,
-        commit_message="End of training",
-        revision=revision,
-        allow_patterns=files_to_push(folder),
-    )
+    """Uploads the files of a finished run that another user of the model needs; the repository must exist.
+
+    Raises:
+        ValueError: Nothing was uploaded; the message has the command that repeats this alone.
+    """
+    names = files_to_push(folder)
+    if missing := {"config.json", "README.md"} - set(names):
+        raise ValueError(f"{folder} has no file {min(missing)} (a link is not uploaded): nothing was pushed")
+    operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
+    try:
+        # Not Trainer.push_to_hub, which would replace the card, too; and not by patterns: these files and no others.
+        HfApi().create_commit(repository, operations, commit_message="End of training", revision=revision)
+    except (*FILE_ERRORS, ValueError, RuntimeError) as error:
+        chosen = " ".join(f"--include {shlex.quote(name)}" for name in names)
+        at = f" --revision {shlex.quote(revision)}" if revision else ""
+        raise ValueError(
+            f"not pushed to {repository} ({one_line(error)}); the model is complete in {folder}. To repeat only the push: "
+            f"hf upload {repository} {shlex.quote(str(folder))} . {chosen}{at}"
+        ) from error
     logger.info("pushed to %s", repository)

@@ -75,7 +75,7 @@ def test_split_column(tmp_path: Path) -> None:
     assert written["sequence"].tolist() == SEQUENCES[1::3]
     # With a test file, its rows are the only ones; they need no measured values.
     unlabelled = write(tmp_path / "test.tsv", "dna", *SEQUENCES[:5])
-    assert main([*flags, "--test_file", unlabelled, "--output_file", str(output)])["n_train"] == 40
+    assert main([*flags, "--test_file", unlabelled, "--output_file", str(output), "--overwrite"])["n_train"] == 40
     written = pd.read_csv(output, sep="\t")
     assert list(written) == ["id", "sequence", "prediction"]
     assert written["sequence"].tolist() == SEQUENCES[:5]
@@ -86,7 +86,17 @@ def test_lower_case_counts_alike(headerless: tuple[str, str], tmp_path: Path) ->
     lower = write(tmp_path / "lower.tsv", *(f"{sequence.lower()}\t{value}" for sequence, value in rows))
     tables = []
     for test_file in (headerless[1], lower):
-        main(["--train_file", headerless[0], "--test_file", test_file, "--output_file", str(tmp_path / "ridge.tsv")])
+        main(
+            [
+                "--train_file",
+                headerless[0],
+                "--test_file",
+                test_file,
+                "--output_file",
+                str(tmp_path / "ridge.tsv"),
+                "--overwrite",
+            ]
+        )
         tables.append(pd.read_csv(tmp_path / "ridge.tsv", sep="\t"))
     assert tables[0]["prediction"].tolist() == tables[1]["prediction"].tolist()
     # As written in the file, as in every predictions file: so run_evaluate.py finds the same rows in both.
@@ -95,7 +105,7 @@ def test_lower_case_counts_alike(headerless: tuple[str, str], tmp_path: Path) ->
 
 def test_the_test_rows_have_no_part_in_the_fit(headerless: tuple[str, str], tmp_path: Path) -> None:
     one = write(tmp_path / "one.tsv", f"{SEQUENCES[100]}\t99")
-    flags = ["--train_file", headerless[0], "--output_file", str(tmp_path / "ridge.tsv")]
+    flags = ["--train_file", headerless[0], "--output_file", str(tmp_path / "ridge.tsv"), "--overwrite"]
     main([*flags, "--test_file", headerless[1]])
     among_others = pd.read_csv(tmp_path / "ridge.tsv", sep="\t")["prediction"][0]
     main([*flags, "--test_file", one])
@@ -108,8 +118,8 @@ def test_the_test_rows_have_no_part_in_the_fit(headerless: tuple[str, str], tmp_
         (["ACGT\t1"], [], ("0 to predict", "`test_file`", "`split_column`")),
         (["ACGT\t1"], ["--split_column", "fold"], ("train.tsv", "'fold'")),
         (["ACGT\t1"] * 9, ["--test_file", "{train}"], ("9 training rows", "10")),
-        (["sequence\tvalue", "ACGT\t1"], ["--test_file", "{train}"], ("train.tsv", "'expression'", "--label_column")),
-        (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "{train}"], ("`output_file`", "`train_file`")),
+        (["sequence\tvalue", "ACGT\t1"], ["--test_file", "{train}"], ("train.tsv", "'expression'", "`label_column`")),
+        (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "{train}"], ("`output_file`", "`test_file`")),
         (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "o.xls"], ("`output_file` o.xls", ".tsv")),
         (
             ["sequence\texpression\tsplit", "ACGT\t1\ttrain", "ACGT\t1\tdev"],

@@ -73,7 +73,7 @@ def test_a_test_file_without_header_or_values(tmp_path: Path, capsys: pytest.Cap
     ("flags", "parts"),
     [
         ("--split_column locus", ("table.tsv", "'locus'", "'split'")),
-        ("--label_column value", ("table.tsv", "'value'", "--label_column")),
+        ("--label_column value", ("table.tsv", "'value'", "`label_column`")),
         ("--label_column split --split_column split", ("table.tsv, line 2", "split", "'train'")),
         ("", ("table.tsv", "20 rows to train", "0 to predict", "`split_column`", "`test_file`")),
         ("--test_file missing.tsv", ("missing.tsv",)),

@@ -219,7 +219,7 @@ def test_wrong_words(words: list[str], parts: tuple[str, ...]) -> None:
     ("text", "parts"),
     [
         ("roes: 1", ("recipe.yaml", "roes", "rows?")),
-        ("kmer: 1", ("recipe.yaml", "kmer", "--k")),
+        ("kmer: 1", ("recipe.yaml", "kmer")),
         ("no_on: true", ("recipe.yaml", "no_on")),
         ("config: a.yaml", ("recipe.yaml", "config")),
         ("rows: many", ("--rows", "'many'")),

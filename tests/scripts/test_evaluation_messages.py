@@ -66,8 +66,8 @@ def test_an_output_folder_that_is_a_file_fails_before_scoring(
 ) -> None:
     table = save(TABLE, tmp_path / "p.tsv")
     monkeypatch.setattr("run_evaluate.evaluate_table", None)
-    for folder in ("p.tsv", "p.tsv/e"):
-        check_message(failure(table, tmp_path / folder), f"--output_dir {folder} ", "(p.tsv: Not a directory)")
+    check_message(failure(table, table), "--output_dir p.tsv is a file", "folder")
+    check_message(failure(table, table / "e"), "--output_dir p.tsv/e ", "(p.tsv: Not a directory)")
 
 
 def test_tables_without_anything_to_compare(tmp_path: Path, failure: Callable[..., str]) -> None:
@@ -187,9 +187,9 @@ def test_folders_that_are_no_challenge(
     tiny, folder = make_challenge(tmp_path / "data" / "challenge"), tmp_path / "e"
     path = tmp_path / "p.json"
     path.write_text(json.dumps(tiny.submission()))
-    for name in ("nowhere", "p.json"):
-        line = failure(path, folder, challenge_dir=tmp_path / name)
-        check_message(line, f"--challenge_dir {name}:", "no such folder", "public_leaderboard_ids")
+    line = failure(path, folder, challenge_dir=tmp_path / "nowhere")
+    check_message(line, "--challenge_dir nowhere:", "no such folder", "public_leaderboard_ids")
+    check_message(failure(path, folder, challenge_dir=path), "--challenge_dir p.json is a file", "folder")
     for wrong in ("data", "data/challenge/public_leaderboard_ids", "data/challenge/test_subset_ids"):
         line = failure(path, folder, challenge_dir=tmp_path / wrong)
         check_message(line, "--challenge_dir", f"{wrong}/public_leaderboard_ids/ground.json")
