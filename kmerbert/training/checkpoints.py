@@ -173,7 +173,9 @@ def find_checkpoint(chosen: str | None, folder: Path, needs_best: bool = False) 
 def _newest_whole(folder: Path, needs_best: bool) -> str:
     checkpoints = checkpoints_in(folder)[::-1] if folder.is_dir() else []
     if not checkpoints:
-        raise ValueError(f"`resume_from_checkpoint` true: {folder} contains no checkpoint to resume from")
+        raise ValueError(
+            f"`resume_from_checkpoint` true: {folder} contains no checkpoint to resume from: leave the flag out to start anew"
+        )
     problems = []
     if any((path / CHECKPOINT_FILE).is_file() for path in checkpoints):
         cut = [path for path in checkpoints if not (path / CHECKPOINT_FILE).is_file()]
