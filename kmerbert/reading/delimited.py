@@ -21,7 +21,7 @@ import pyarrow.csv
 
 from kmerbert.dna.sequences import is_dna
 from kmerbert.errors import counted, one_line
-from kmerbert.reading.text import read_blocks
+from kmerbert.reading.text import Block, n_lines, read_blocks
 
 LONGEST_ROW = 1 << 22  # bytes
 SURELY_DNA = 15  # a cell with this many letters that are all DNA is a sequence, and neither a name nor a word
@@ -212,14 +212,14 @@ class DelimitedFile:
 
     def _records(self) -> Iterator[_Records]:
         """The rows of the file, in pieces."""
-        held, first = b"", 1
+        held, block = b"", Block(b"", 1)
         for block in read_blocks(self.path):
             text = held + block.text
-            records = self._whole_rows(text, first, is_end=False)
-            held, first = text[len(records.text) :], first + records.text.count(b"\n")
+            records = self._whole_rows(text, block.first - n_lines(held), is_end=False)
+            held = text[len(records.text) :]
             if records.text:
                 yield records
-        records = self._whole_rows(held, first, is_end=True)
+        records = self._whole_rows(held, block.first + n_lines(block.text) - n_lines(held), is_end=True)
         if records.text:
             yield records
 
@@ -234,7 +234,7 @@ class DelimitedFile:
         used, cells = self._find_cells(text, first, is_end) if b'"' in text else (len(text), [])
         filled = len(text[:used].rstrip(b" \n" + self.delimiter.encode()))
         used = text.find(b"\n", filled) + 1 if filled else 0
-        if len(text) > LONGEST_ROW and (line := _long_line(text)) is not None:
+        if (line := _long_line(text)) is not None:
             raise ValueError(
                 f"{self.path}, line {first + line}: longer than {LONGEST_ROW >> 20} million letters; write long sequences as "
                 "FASTA"
@@ -295,9 +295,12 @@ class DelimitedFile:
 
 
 def _long_line(text: bytes) -> int | None:
-    """The number, from 0, of the first line that is longer than a row may be."""
-    lengths = map(len, text.split(b"\n"))
-    return next((line for line, length in enumerate(lengths) if length > LONGEST_ROW), None)
+    """The number, from 0, of a line that is longer than a row may be, and so goes across a multiple of that length."""
+    for position in range(LONGEST_ROW, len(text), LONGEST_ROW):
+        start = text.rfind(b"\n", 0, position) + 1
+        if text.find(b"\n", position) - start > LONGEST_ROW:
+            return n_lines(text[:start])
+    return None
 
 
 def _looks_like_rows(before: list[str], opening: list[str], closing: list[str], after: list[str]) -> bool:

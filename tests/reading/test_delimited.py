@@ -169,3 +169,13 @@ def test_a_file_without_rows(tmp_path: Path) -> None:
     for content in ("\n", " \n,,\n", b"\xef\xbb\xbf"):
         with fails("a.csv", "empty"):
             _ = save(tmp_path, content).head
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 30, 97, 500])
+@pytest.mark.parametrize(("n_letters", "is_long"), [(100, False), (101, True), (350, True)])
+def test_a_long_line_is_seen_wherever_it_stands(
+    n_letters: int, is_long: bool, n_before: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "LONGEST_ROW", 100)
+    content = b"ab\n" * n_before + b"x" * n_letters + b"\n" + b"ab\n" * 80
+    assert delimited._long_line(content) == (n_before if is_long else None)

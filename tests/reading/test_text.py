@@ -92,7 +92,7 @@ def test_bytes_that_are_no_text_have_one_verdict(
 @pytest.mark.parametrize(
     ("content", "part"),
     [
-        (gzip.compress(b"x"), ".gz"),
+        (gzip.compress(b"x", mtime=0), ".gz"),
         (pa.compress(b"x" * 100, "zstd", asbytes=True), ".zst"),
         (b"PK\3\4\0\0", "Excel"),
         (b"PAR1\x15\0", ".parquet"),
