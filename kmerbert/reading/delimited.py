@@ -164,7 +164,7 @@ class DelimitedFile:
             return "error"
 
         columns = list(dict.fromkeys(columns))
-        numbers = records.starts()[1] if records.cells else None
+        numbers = records.starts()[1] if records.cells else records.first + np.arange(n_lines(records.text))
         try:
             table = pyarrow.csv.read_csv(
                 pa.BufferReader(records.text),
@@ -186,11 +186,7 @@ class DelimitedFile:
         except pa.ArrowInvalid as error:
             if not rejected:
                 raise ValueError(f"{self.path}: cannot be read ({one_line(error)})") from None
-            position = rejected[0].number - 1
-            line = records.first + position if numbers is None else int(numbers[position])
-            self._fail_ragged(rejected[0], line)
-        if numbers is None:
-            numbers = records.first + np.arange(table.num_rows)
+            self._fail_ragged(rejected[0], int(numbers[rejected[0].number - 1]))
         if len(numbers) != table.num_rows:
             raise ValueError(
                 f"{self.path}, lines {records.first} to {numbers[-1]}: rows cannot be told apart: check quotes"
