@@ -45,10 +45,9 @@ def random_rows(folder: Path, n_rows: int, length: int, seed: int, tokenizer: Km
 
 def as_lists(rows: TokenDataset, n_rows: int) -> datasets.Dataset:
     """The first rows as the Hugging Face examples keep them: ids, mask of ones, and one label."""
-    first = rows.sample(n_rows, seed=0)
-    ids = first.__getitems__(range(len(first)))["input_ids"]
+    ids = rows.__getitems__(range(min(n_rows, len(rows))))["input_ids"]
     columns = {"input_ids": ids.tolist(), "attention_mask": np.ones_like(ids).tolist()}
-    return datasets.Dataset.from_dict(columns | {"labels": first.targets[:, 0].tolist()})
+    return datasets.Dataset.from_dict(columns | {"labels": rows.targets[: len(ids), 0].tolist()})
 
 
 def make_trainer(folder: Path, rows: Any, collator: Callable[..., Any], batch_size: int) -> Trainer:
