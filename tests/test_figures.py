@@ -182,3 +182,13 @@ def test_given_axes_are_used_and_nothing_is_left_behind(tmp_path: Path, monkeypa
 def test_no_pyplot_and_no_torch() -> None:
     code = "import sys, kmerbert.figures; sys.exit(bool({'matplotlib.pyplot', 'torch'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
+def test_the_saved_step_is_marked_even_where_another_is_better() -> None:
+    log = [{"step": step, "eval_loss": 1.0, "eval_pearsonr": r} for step, r in ((6, 0.6), (9, 0.5))]
+    axes = plot_training_curves(log, metric="pearsonr", saved_step=9)
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert any("0.5" in label and "step 9" in label for label in labels)
+    assert not any("step 6" in label for label in labels)
+    labels = [text.get_text() for text in plot_training_curves(log, saved_step=12).get_legend().get_texts()]
+    assert any("step 12" in label for label in labels)  # between evaluations

@@ -2,9 +2,13 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
+import huggingface_hub
 import torch
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import SchedulerType
@@ -102,6 +106,8 @@ class KmerTrainingArguments(TrainingArguments):
         self.greater_is_better = not is_lower_better(self.metric_for_best_model or "loss")
         super().__post_init__()
         self._check_trackers()
+        if self.push_to_hub and self.process_index == 0:
+            self._check_push()
         if self.lr_scheduler_type == PLATEAU:
             # The Trainer leaves torch's default, `min`, which would cut the rate whenever a correlation rises.
             self.lr_scheduler_kwargs = {"mode": "max" if self.greater_is_better else "min"} | (
@@ -120,6 +126,18 @@ class KmerTrainingArguments(TrainingArguments):
                     f"--report_to {name} needs a package that is not installed ({one_line(error)}): install it, or leave the "
                     "flag out"
                 ) from None
+
+    def _check_push(self) -> None:
+        """Raises ValueError for what would stop a push after hours: no network, no token, a name that no repository can have."""
+        if huggingface_hub.constants.HF_HUB_OFFLINE:
+            raise ValueError("--push_to_hub needs the network, but HF_HUB_OFFLINE is set: unset it, or push later")
+        if huggingface_hub.get_token() is None:
+            raise ValueError("--push_to_hub needs a token: run `hf auth login`, or set HF_TOKEN")
+        name = self.hub_model_id or Path(self.output_dir).absolute().name
+        try:
+            validate_repo_id(name)
+        except HFValidationError as error:
+            raise ValueError(f"--hub_model_id {name!r}: {one_line(error)}: give one such as you/expression") from None
 
     def _mistakes(self) -> tuple[tuple[bool, str], ...]:
         """Settings that cannot be, and the message for each."""

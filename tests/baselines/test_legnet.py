@@ -90,3 +90,16 @@ def test_one_training_row_is_too_few(tmp_path: Path) -> None:
     table = write_rows(tmp_path, 1, 5)
     with fails("table.tsv", "one row", "2"):
         legnet.main(f"--train_file {table} --split_column split --output_dir {tmp_path / 'out'}".split())
+
+
+@pytest.mark.usefixtures("small_network")
+def test_predictions_that_exist_are_only_replaced_with_the_flag(tmp_path: Path) -> None:
+    table, folder = write_rows(tmp_path, 15, 5), tmp_path / "out"
+    folder.mkdir()
+    (folder / "validation_predictions.tsv").write_text("of another model")
+    flags = f"--train_file {table} --split_column split --epochs 1 --output_dir {folder}".split()
+    with fails("`output_dir`", "validation_predictions.tsv", "`overwrite`"):
+        legnet.main(flags)
+    assert (folder / "validation_predictions.tsv").read_text() == "of another model"
+    legnet.main([*flags, "--overwrite"])
+    assert len(pd.read_csv(folder / "validation_predictions.tsv", sep="\t")) == 5

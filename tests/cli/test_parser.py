@@ -1,5 +1,7 @@
 """Command lines and recipes: what is read, what wins, and what is an error."""
 
+import dataclasses
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -8,8 +10,14 @@ from pathlib import Path
 import pytest
 from transformers.hf_argparser import HfArg
 
-from kmerbert.cli.flags import ModelArguments, PretrainingDataArguments, RegressionDataArguments
-from kmerbert.cli.parser import OLD_FLAGS, names_any, parse
+from kmerbert.cli.flags import (
+    EvaluationArguments,
+    ModelArguments,
+    PredictionArguments,
+    PretrainingDataArguments,
+    RegressionDataArguments,
+)
+from kmerbert.cli.parser import ALIASES, OLD_FLAGS, names_any, parse
 from kmerbert.training.flags import KmerTrainingArguments
 from tests.support.messages import fails
 
@@ -245,6 +253,46 @@ def test_recipe_that_is_not_text_or_a_folder(tmp_path: Path) -> None:
         flags("--config", str(tmp_path / "recipe.yaml"))
     with fails(f"--config {tmp_path}", "Is a directory"):
         flags("--config", str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("rows: 1\nrate: 0.1\nrows: 2", ("recipe.yaml", "line 3", "rows", "twice")),
+        ("a: &a [x]\nword: *a", ("recipe.yaml", "line 2")),
+        ("words: [a, --rate=9]", ("recipe.yaml", "words", "'--rate=9'")),
+        ("words: [[a]]", ("recipe.yaml", "words", "['a']")),
+        ("word: [a, [b]]", ("recipe.yaml", "word", "['b']")),
+        ("word: " + "x" * 1_000_001, ("recipe.yaml", "1,000,007")),
+    ],
+)
+def test_recipes_that_could_mean_something_else(text: str, parts: tuple[str, ...], tmp_path: Path) -> None:
+    with fails(*parts):
+        flags("--config", recipe(tmp_path, text))
+
+
+def test_an_anchored_value_is_read(tmp_path: Path) -> None:
+    values = flags("--config", recipe(tmp_path, "rate: &a 0.25\nword: *a\n"))
+    assert (values.rate, values.word) == (0.25, "0.25")
+
+
+def test_the_last_of_two_spellings_of_config_counts(tmp_path: Path) -> None:
+    (tmp_path / "other.yaml").write_text("rows: 5")
+    assert flags(f"--config={recipe(tmp_path, 'rows: 4')}", "--config", str(tmp_path / "other.yaml")).rows == 5
+
+
+@pytest.mark.parametrize("name", ALIASES)
+def test_other_names_suggest_flags_that_the_script_has(name: str) -> None:
+    assert name not in OLD_FLAGS
+    for groups in (GROUPS, (PredictionArguments,), (EvaluationArguments,)):
+        known = {field.name for group in groups for field in dataclasses.fields(group)} | {"config"}
+        if name in known:
+            continue
+        with fails(f"--{name}:") as caught:
+            parse(groups, [f"--{name}", "1"])
+        suggested = re.findall(r"--(\w+)", str(caught.value).split(": ", 1)[1])
+        assert set(suggested) <= known | {"help"}
+        assert set(ALIASES[name]) & known <= set(suggested)
 
 
 GROUPS = (ModelArguments, RegressionDataArguments, KmerTrainingArguments)

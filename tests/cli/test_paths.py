@@ -11,6 +11,7 @@ import pytest
 from kmerbert.cli import flags, paths
 from kmerbert.cli.parser import parse
 from kmerbert.cli.paths import expand_path, expand_paths, is_path
+from kmerbert.cli.programs import ProgramParser
 from kmerbert.training.flags import KmerTrainingArguments
 from tests.support.messages import fails
 
@@ -130,3 +131,110 @@ def test_recipes_and_flags_go_the_same_way(tmp_path: Path, monkeypatch: pytest.M
         parse([flags.EvaluationArguments], ["--config", "~/recipe.yaml", "--output_dir", "e"])
     with fails("`config` s3://bucket/r.yaml"):
         parse([flags.EvaluationArguments], ["--config", "s3://bucket/r.yaml"])
+
+
+def test_variables_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_DATA", "/lab")
+    monkeypatch.delenv("NO_LAB", raising=False)
+    assert expand_path("$LAB_DATA/x.tsv", "train_file") == "/lab/x.tsv"
+    assert expand_path("runs/${LAB_DATA}x", "output_dir") == "runs//labx"
+    assert expand_path("cost$LAB_DATA", "output_dir") == "cost$LAB_DATA"  # inside a name
+    for text in ("$NO_LAB/x", "${NO_LAB}/x", "${}/x"):
+        with fails(f"`output_dir` {text}", "variable"):
+            expand_path(text, "output_dir")
+    monkeypatch.setenv("HOME", "")
+    with fails("`output_dir` ~/x", "HOME"):
+        expand_path("~/x", "output_dir")
+    monkeypatch.chdir(tmp_path)
+    Path("$LAB_DATA").touch()
+    assert expand_path("$LAB_DATA", "train_file") == "$LAB_DATA"  # it is there
+
+
+def test_an_empty_path_only_takes_back_what_a_recipe_says(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("calibration_file: c.tsv\n")
+    words = ["--model_name_or_path", "m", "--input_file", "a.tsv", "--output_file", "p.tsv"]
+    (args,) = parse([flags.PredictionArguments], [*words, "--config", str(recipe), "--calibration_file="])
+    assert not args.calibration_file
+    for name in ("--calibration_file=", "--keys_file= ", "--config="):
+        with fails(f"`{name[2:].split('=')[0]}` is empty"):
+            parse([flags.PredictionArguments], [*words, name])
+
+
+@pytest.mark.parametrize(
+    "text", ["user@host:/data/x", "host:/x", "S3://b/x", "zip::s3://b/x", " s3://b/x", "hf://you/x"]
+)
+def test_places_elsewhere(text: str) -> None:
+    for flag in ("train_file", "output_file", "token_cache_dir", "deepspeed"):
+        with fails(f"`{flag}`", "URL"):
+            expand_path(text, flag)
+
+
+def test_pipes_and_devices(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for text in (tmp_path / "pipe", "-", "/dev/null"):
+        for flag in ("train_file", "output_file", "output_dir", "model_name_or_path"):
+            with fails(f"`{flag}` {text}", "pipes", "devices"):
+                expand_path(str(text), flag)
+    with fails("`output_dir` /dev/fd/1", "pipes"):
+        expand_path("/dev/fd/1", "output_dir")
+
+
+def test_links_and_names_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "broken").symlink_to(tmp_path / "gone")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for flag in ("train_file", "output_dir", "run_dir"):
+        with fails(f"`{flag}` {tmp_path}/broken", f"link to {tmp_path}/gone"):
+            expand_path(f"{tmp_path}/broken", flag)
+        with fails(f"`{flag}` {tmp_path}/loop", "symbolic links"):
+            expand_path(f"{tmp_path}/loop", flag)
+        with fails(f"`{flag}`", "too long"):
+            expand_path("x" * 300, flag)
+    with fails("`output_file`", "180 bytes"):
+        expand_path("\u00e9" * 91, "output_file")
+    assert expand_path(f"{tmp_path}/new", "output_dir") == f"{tmp_path}/new"
+
+
+def test_folders_and_files_of_the_other_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").touch()
+    for flag, path, needed in (("output_dir", tmp_path / "a.tsv", "folder"), ("test_file", tmp_path, "file")):
+        with fails(f"`{flag}` {path} is a ", f"name a {needed}"):
+            expand_path(str(path), flag)
+    assert expand_path(str(tmp_path), "train_file") == str(tmp_path)  # shards
+
+
+def test_inputs_are_never_outputs(tmp_path: Path) -> None:
+    table, run = tmp_path / "a.tsv", tmp_path / "run"
+    (run / "checkpoint-1").mkdir(parents=True)
+    table.touch()
+    (tmp_path / "hard.tsv").hardlink_to(table)
+    (tmp_path / "soft.tsv").symlink_to(table)
+    for name in ("hard.tsv", "soft.tsv", "run/../a.tsv"):
+        with fails(f"`output_file` {tmp_path / name}", "`input_file`"):
+            expand_paths(Namespace(input_file=str(table), output_file=str(tmp_path / name)))
+    values = {"output_dir": str(run), "overwrite_output_dir": True, "resume_from_checkpoint": None}
+    for model in (run, run / "checkpoint-1", tmp_path / "run" / "." / "checkpoint-1"):
+        with fails(f"`model_name_or_path` {model}", f"`output_dir` {run}", "`overwrite_output_dir`"):
+            expand_paths(Namespace(model_name_or_path=str(model), **values))
+    expand_paths(Namespace(model_name_or_path=str(run), **values | {"overwrite_output_dir": False}))
+
+
+def test_models_with_a_comma_in_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada, bo")
+    text = expand_path('~/a,"b,c"', "model_name_or_path")
+    assert flags.split_names(text) == ["/home/ada, bo/a", "b,c"]
+
+
+def test_json_in_the_place_of_a_file() -> None:
+    assert expand_path('{"zero": "s3://b"}', "deepspeed") == '{"zero": "s3://b"}'
+
+
+def test_programs_of_data_and_baselines_use_the_same_parser() -> None:
+    root = Path(__file__).parents[2]
+    for path in [*root.glob("data/*.py"), *root.glob("baselines/*.py")]:
+        text = path.read_text()
+        assert "ArgumentParser(" not in text and "type=Path" not in text
+    with fails("`output_file` s3://b/x", "URL"):
+        parser = ProgramParser()
+        parser.add_argument("--output_file")
+        parser.parse_args(["--output_file", "s3://b/x"])

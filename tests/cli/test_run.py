@@ -157,6 +157,50 @@ def test_an_interruption_during_the_imports(error: str, n_lines: int, tmp_path: 
     assert done.returncode
 
 
+PROGRAM = """
+import sys
+from kmerbert.cli.run import run
+def main():
+    {body}
+run(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "output", "status", "message"),
+    [
+        ("print('x' * 1_000_000)", "pipe", 1, ""),
+        ("print('x')", "pipe", 1, ""),  # only seen at the end
+        ("print('x'); sys.exit(0)", "pipe", 1, ""),  # as --help does
+        ("print('x'); sys.exit(0)", "/dev/full", 2, "standard output"),
+        ("raise BrokenPipeError(32, 'the Hub')", "/dev/null", 2, "the Hub"),  # a connection, which is no `head`
+    ],
+)
+def test_output_that_nobody_reads(body: str, output: str, status: int, message: str) -> None:
+    code = [sys.executable, "-c", PROGRAM.format(body=body)]
+    if output == "pipe":
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(output, os.O_WRONLY)
+    root = str(Path(run_module.__file__).parents[2])
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        code, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=root, env=environment, timeout=60, check=False
+    )
+    os.close(writer)
+    assert done.returncode == status
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == bool(message)
+
+
+def test_debugging_is_off_if_it_is_zero(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("KMERBERT_DEBUG", "0")
+    with pytest.raises(SystemExit):
+        run(lambda: fail(ValueError("a")))
+    assert capsys.readouterr().err == "error: a\n"
+
+
 def test_examples_in_docstrings() -> None:
     result = doctest.testmod(run_module)
     assert result.attempted

@@ -237,7 +237,9 @@ def test_an_archive_is_unpacked(run: Run, server: FileServer, folder: Path) -> N
     assert (low.read_text(), ground.read_text()) == ("./ids/low.json", "ground.json")
 
 
-@pytest.mark.parametrize("name", ["../../evil.csv", "public_leaderboard_ids/../../evil.csv", "cut", "link"])
+@pytest.mark.parametrize(
+    "name", ["../../evil.csv", "public_leaderboard_ids/../../evil.csv", "cut", "link", "sub/good.csv"]
+)
 def test_an_archive_that_cannot_be_unpacked(
     run: Run, server: FileServer, folder: Path, tmp_path: Path, name: str
 ) -> None:

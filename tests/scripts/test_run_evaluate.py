@@ -17,7 +17,7 @@ from scipy import stats
 
 from kmerbert.figures import plot_predicted_against_measured
 from kmerbert.scoring.metrics import regression_metrics
-from run_evaluate import main
+from run_evaluate import figure_name, main, saved_step
 from tests.support.messages import check_message, fails
 from tests.support.tiny_challenge import LABELLED, PAIRS, TinyChallenge, make_challenge
 
@@ -245,16 +245,61 @@ def test_training_curves(predictions: str, folder: Path, tmp_path: Path) -> None
         main([*flags, "--overwrite_output_dir"])
 
 
-def test_results_are_only_replaced_with_the_flag(predictions: str, folder: Path) -> None:
-    folder.mkdir()
+def test_results_are_only_replaced_with_the_flag(predictions: str, folder: Path, tmp_path: Path) -> None:
+    leaf = TABLE.rename(columns={"prediction": "prediction_leaf", "observed": "observed_leaf"})
+    main(["--predictions_file", save(leaf, tmp_path / "leaf.tsv"), "--output_dir", str(folder)])
     (folder / "notes.txt").write_text("mine")
-    (folder / "predicted_against_measured_old.png").touch()
+    (folder / "predicted_against_measured_of_ada.png").write_bytes(b"hers")
+    (folder / "subset_high.png").symlink_to(folder / "notes.txt")
     flags = ["--predictions_file", predictions, "--output_dir", str(folder)]
-    with fails(f"--output_dir {folder} ", "predicted_against_measured_old.png", "--overwrite_output_dir"):
+    with fails(f"--output_dir {folder} ", "--overwrite_output_dir"):
         main(flags)
     main([*flags, "--overwrite_output_dir"])
-    files = sorted(file.name for file in folder.iterdir())
-    assert files == ["metrics.json", "notes.txt", "predicted_against_measured.png"]
+    own = ["metrics.json", "predicted_against_measured.png"]  # that of the output `leaf` is gone
+    others = ["notes.txt", "predicted_against_measured_of_ada.png", "subset_high.png"]
+    assert sorted(file.name for file in folder.iterdir()) == sorted(own + others)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_result_is_not_written_through_a_link_or_over_an_input(
+    predictions: str, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir()
+    (tmp_path / "mine.json").write_text("{}")
+    (folder / "metrics.json").symlink_to(tmp_path / "mine.json")
+    flags = ["--output_dir", str(folder), "--overwrite_output_dir"]
+    with fails(f"--output_dir {folder}", "metrics.json", "link"):
+        main([*flags, "--predictions_file", predictions])
+    assert (tmp_path / "mine.json").read_text() == "{}"
+    (folder / "metrics.json").unlink()
+    (folder / "metrics.json").hardlink_to(predictions)
+    with fails(f"--predictions_file {predictions}", f"--output_dir {folder}"):
+        main([*flags, "--predictions_file", predictions])
+
+
+def test_figures_of_outputs_with_similar_names() -> None:
+    taken: list[str] = []
+    for name in ("a/b", "a b", "A_B", "x" * 300):
+        taken.append(figure_name(name, taken))
+    assert len({name.casefold() for name in taken}) == 4
+    assert max(map(len, taken)) < 150
+    assert figure_name("", []) == "predicted_against_measured.png"
+
+
+@pytest.mark.parametrize(
+    ("state", "scores", "step"),
+    [
+        ({"best_global_step": 9, "best_model_checkpoint": "c", "global_step": 12}, {"eval_pearsonr": 0.5}, 9),
+        ({"best_global_step": 9, "best_model_checkpoint": "c", "global_step": 12}, {"eval_pearsonr": 0.4}, 12),
+        ({"best_global_step": 9, "best_model_checkpoint": "c", "global_step": 12}, {}, 9),
+        ({"best_global_step": 9, "best_model_checkpoint": None, "global_step": 12}, {}, 12),
+        ({"global_step": 12}, {}, 12),
+        ({}, {}, None),
+    ],
+)
+def test_the_step_that_a_run_saved(state: dict, scores: dict, step: int | None) -> None:
+    log = [{"step": number, "eval_pearsonr": r} for number, r in ((6, 0.6), (9, 0.5), (12, 0.4))]
+    assert saved_step(state | {"log_history": log}, scores, "eval_pearsonr") == step
 
 
 def test_a_sequence_or_id_that_spells_a_missing_value_is_one(folder: Path, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import HfApi, ModelCard
 
-from kmerbert.sharing.hub import files_to_push
+from kmerbert.errors import NETWORK_ERRORS
+from kmerbert.sharing.hub import files_to_push, push_folder
 from tests.support.hub_server import Hub
 from tests.support.messages import fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
@@ -106,6 +107,38 @@ def test_names_of_a_run_alone_are_pushed(tmp_path: Path) -> None:
     (tmp_path / "test_results.json").symlink_to(tmp_path / "notes.txt")
     (tmp_path / "vocab.txt").mkdir()
     assert files_to_push(tmp_path) == sorted(own)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """The folder of a run that ended, as far as a push looks at it."""
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    for name in ("README.md", "config.json", "model.safetensors", "my_results.json"):
+        (folder / name).write_text("{}")
+    return folder
+
+
+@pytest.mark.parametrize("error", [OSError("no route"), NETWORK_ERRORS("no route"), RuntimeError("no route")])
+def test_a_push_that_fails_says_how_to_repeat_it_alone(
+    error: Exception, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(HfApi, "create_commit", fail)
+    command = f"hf upload you/x '{finished}' . --include README.md --include config.json --include model.safetensors"
+    with fails("you/x", "no route", f"complete in {finished}", command) as caught:
+        push_folder(finished, "you/x")
+    assert "my_results.json" not in str(caught.value)
+
+
+def test_a_model_whose_config_is_a_link_is_not_pushed(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(HfApi, "create_commit", None)
+    (finished / "config.json").unlink()
+    (finished / "config.json").symlink_to(finished / "my_results.json")
+    with fails(finished, "config.json", "link"):
+        push_folder(finished, "you/x")
 
 
 def test_what_is_not_pushed(hub: Hub, pushed: Path) -> None:

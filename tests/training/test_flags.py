@@ -3,10 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
 
+from kmerbert.cli.parser import parse
 from kmerbert.training import flags as flags_module
 from kmerbert.training.flags import KmerTrainingArguments
 from tests.support.messages import fails
@@ -115,3 +117,21 @@ def test_checkpoints_are_saved_when_the_model_is_evaluated(
 ) -> None:
     arguments = KmerTrainingArguments(output_dir=str(tmp_path), **settings)
     assert {name: getattr(arguments, name) for name in expected} == expected
+
+
+def test_a_push_that_cannot_be_is_found_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(*flags: str) -> None:
+        parse([KmerTrainingArguments], ["--output_dir", str(tmp_path / "run"), "--push_to_hub", *flags])
+
+    with fails("--push_to_hub", "HF_HUB_OFFLINE"):  # set for all tests
+        read()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with fails("--push_to_hub", "HF_TOKEN", "hf auth login"):
+        read()
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_x")
+    with fails("--hub_model_id 'https://huggingface.co/you/x'"):
+        read("--hub_model_id", "https://huggingface.co/you/x")
+    read("--hub_model_id", "you/x")
