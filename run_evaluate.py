@@ -73,14 +73,6 @@ def figure_name(output: str, taken: Collection[str]) -> str:
     return next(name for name in names if name.casefold() not in others)
 
 
-def figure_name(output: str, taken: Collection[str]) -> str:
-    """Returns a name for the figure of an output that no other figure has, in whatever case."""
-    stem = "predicted_against_measured" + re.sub(r"[^\w.-]", "_", output and "_" + output[:LONGEST_NAME])
-    others = {name.casefold() for name in taken}
-    names = (f"{stem}{ending}.png" for ending in ("", *(f"_{number}" for number in range(2, len(others) + 3))))
-    return next(name for name in names if name.casefold() not in others)
-
-
 def evaluate_challenge(args: EvaluationArguments) -> Results:
     """Scores the predictions as the challenge does."""
     challenge = read_challenge(Path(args.challenge_dir), args.leaderboard)
