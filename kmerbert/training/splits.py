@@ -103,7 +103,7 @@ def load_splits(
             splits[split] = dataset = dataset.sample(limits[split], arguments.split_seed)
             _report(split, dataset, label_columns)
             if split != "train":
-                _check_spread(split, dataset, label_columns, training)
+                _check_spread(split, dataset, rows.get("train"), label_columns, training)
     if "train" not in splits:
         raise ValueError(f"{sources['train'].name}: no training rows")
     return splits
@@ -347,13 +347,22 @@ def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> in
 
 
 def _check_spread(
-    split: str, dataset: TokenDataset, label_columns: tuple[str, ...], training: TrainingArguments
+    split: str,
+    dataset: TokenDataset,
+    train: SplitRows | None,
+    label_columns: tuple[str, ...],
+    training: TrainingArguments,
 ) -> None:
-    """Warns of held-out rows whose values cannot be correlated; ValueError if they are to choose the best checkpoint."""
+    """Warns of held-out rows whose values cannot be correlated; ValueError if they are to choose the best checkpoint.
+
+    If the training rows of a table have one value, too, this is left to `TargetScaler`, which says so.
+    """
     chosen_by = (training.metric_for_best_model or "loss").removeprefix("eval_") if split == "validation" else ""
     for name, column in zip(label_columns, dataset.labels.T, strict=False):
         known = column[~np.isnan(column)]
         if len(known) > 1 and np.ptp(known) > 0:
+            continue
+        if train and np.nanstd(train.table.labels[train.rows, label_columns.index(name)]) == 0:
             continue
         what = f"all {len(known)} {split} rows have" if len(known) > 1 else f"the only {split} row has"
         problem = (
