@@ -362,7 +362,7 @@ def _check_spread(
         known = column[~np.isnan(column)]
         if len(known) > 1 and np.ptp(known) > 0:
             continue
-        if train and np.nanstd(train.table.labels[train.rows, label_columns.index(name)]) == 0:
+        if train and len(train.rows) and np.nanstd(train.table.labels[train.rows, label_columns.index(name)]) == 0:
             continue
         what = f"all {len(known)} {split} rows have" if len(known) > 1 else f"the only {split} row has"
         problem = (
