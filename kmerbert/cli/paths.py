@@ -191,10 +191,28 @@ def _check_inputs_are_kept(values: Namespace) -> None:
                 raise ValueError(
                     f"`output_file` {output_file} is the `{name}` itself, which is never replaced: name another"
                 )
+            if output_file and _is_part_of(output_file, path, name):
+                raise ValueError(
+                    f"`output_file` {output_file} is in the folder of `{name}` {path}, which would read it as a part of itself: "
+                    "name another"
+                )
             if run and _is_in(path, run):
                 raise ValueError(
                     f"`{name}` {path} is in `output_dir` {run}, whose run `overwrite_output_dir` deletes: name another folder"
                 )
+
+
+def _is_part_of(output_file: str, path: str, name: str) -> bool:
+    """Tells whether a file would be read with a folder: anything with a data set, and with a model what it has already.
+
+    Tables in a model's folder, such as its earlier predictions, are no part of the model.
+    """
+    if name == "dataset_name":
+        return os.path.isdir(path) and _is_in(output_file, path)
+    is_of_model = (
+        name == "model_name_or_path" and output_file.endswith((".json", ".txt")) and os.path.exists(output_file)
+    )
+    return is_of_model and os.path.samefile(os.path.dirname(output_file) or ".", path)
 
 
 def _is_in(path: str, folder: str) -> bool:

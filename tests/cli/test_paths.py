@@ -219,6 +219,17 @@ def test_inputs_are_never_outputs(tmp_path: Path) -> None:
     expand_paths(Namespace(model_name_or_path=str(run), **values | {"overwrite_output_dir": False}))
 
 
+def test_predictions_are_no_part_of_a_model_or_a_data_set(tmp_path: Path) -> None:
+    (tmp_path / "config.json").touch()
+    (tmp_path / "predictions.tsv").touch()
+    for flag, names in (("model_name_or_path", ["config.json"]), ("dataset_name", ["config.json", "new.tsv"])):
+        for name in names:
+            with fails(f"`output_file` {tmp_path / name}", f"`{flag}` {tmp_path}"):
+                expand_paths(Namespace(**{flag: str(tmp_path)}, output_file=str(tmp_path / name)))
+    for name in ("predictions.tsv", "submission.json"):
+        expand_paths(Namespace(model_name_or_path=f"you/a,{tmp_path}", output_file=str(tmp_path / name)))
+
+
 def test_models_with_a_comma_in_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ada, bo")
     text = expand_path('~/a,"b,c"', "model_name_or_path")
