@@ -217,8 +217,9 @@ def _is_part_of(output_file: str, path: str, name: str) -> bool:
 
 def _is_in(path: str, folder: str) -> bool:
     """Tells whether a path is a folder or in it, through links and in whatever spelling."""
-    folders = [Path(os.path.realpath(path)), *Path(os.path.realpath(path)).parents]
-    return os.path.exists(folder) and any(parent.samefile(folder) for parent in folders)
+    whole = Path(os.path.realpath(path))
+    folders = [place for place in (whole, *whole.parents) if place.exists()]  # what is to be written is not there yet
+    return os.path.exists(folder) and any(place.samefile(folder) for place in folders)
 
 
 def _is_utf8(text: str) -> bool:
