@@ -185,7 +185,7 @@ def _check_inputs_are_kept(values: Namespace) -> None:
     paths = {name: value for name, value in vars(values).items() if isinstance(value, str) and value and is_path(name)}
     is_cleared = getattr(values, "overwrite_output_dir", False) and hasattr(values, "resume_from_checkpoint")
     output_file, run = paths.get("output_file"), paths.get("output_dir") if is_cleared else None
-    for name in paths.keys() - WRITTEN - {"resume_from_checkpoint"}:
+    for name in [name for name in paths if name not in WRITTEN | {"resume_from_checkpoint"}]:
         for path in filter(os.path.exists, _parts(paths[name]) if name in LISTS else [paths[name]]):
             if output_file and os.path.exists(output_file) and os.path.samefile(path, output_file):
                 raise ValueError(

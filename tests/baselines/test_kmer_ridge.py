@@ -119,7 +119,7 @@ def test_the_test_rows_have_no_part_in_the_fit(headerless: tuple[str, str], tmp_
         (["ACGT\t1"], ["--split_column", "fold"], ("train.tsv", "'fold'")),
         (["ACGT\t1"] * 9, ["--test_file", "{train}"], ("9 training rows", "10")),
         (["sequence\tvalue", "ACGT\t1"], ["--test_file", "{train}"], ("train.tsv", "'expression'", "`label_column`")),
-        (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "{train}"], ("`output_file`", "`test_file`")),
+        (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "{train}"], ("`output_file`", "`train_file`")),
         (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "o.xls"], ("`output_file` o.xls", ".tsv")),
         (
             ["sequence\texpression\tsplit", "ACGT\t1\ttrain", "ACGT\t1\tdev"],
