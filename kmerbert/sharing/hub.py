@@ -9,6 +9,7 @@ from huggingface_hub import CommitOperationAdd, HfApi
 from transformers import Trainer
 
 from kmerbert.errors import FILE_ERRORS, one_line
+from kmerbert.files import read_json
 from kmerbert.models.loading import MODEL_FILES
 from kmerbert.sharing.card import CardFacts, write_card
 
@@ -51,7 +52,10 @@ def push_folder(folder: Path, repository: str, revision: str | None = None) -> N
         ValueError: Nothing was uploaded; the message has the command that repeats this alone.
     """
     names = files_to_push(folder)
-    if missing := {"config.json", "README.md"} - set(names):
+    needed = {"config.json", "README.md"}
+    index = folder / "model.safetensors.index.json"
+    needed |= set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    if missing := needed - set(names):
         raise ValueError(f"{folder} has no file {min(missing)} (a link is not uploaded): nothing was pushed")
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
     try:

@@ -133,11 +133,18 @@ def test_a_push_that_fails_says_how_to_repeat_it_alone(
     assert "my_results.json" not in str(caught.value)
 
 
-def test_a_model_whose_config_is_a_link_is_not_pushed(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "model-00002-of-00002.safetensors"])
+def test_a_model_of_which_a_part_is_a_link_is_not_pushed(
+    name: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(HfApi, "create_commit", None)
-    (finished / "config.json").unlink()
-    (finished / "config.json").symlink_to(finished / "my_results.json")
-    with fails(finished, "config.json", "link"):
+    if "-of-" in name:
+        shards = {"a": "model-00001-of-00002.safetensors", "b": name}
+        (finished / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+        (finished / shards["a"]).touch()
+    (finished / name).unlink(missing_ok=True)
+    (finished / name).symlink_to(finished / "my_results.json")
+    with fails(finished, name, "link"):
         push_folder(finished, "you/x")
 
 
