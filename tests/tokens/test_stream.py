@@ -19,7 +19,6 @@ from accelerate.data_loader import BatchSamplerShard
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import RowSpec, hash_strands, hash_texts
 from kmerbert.reading.shards import open_shards
-from kmerbert.tokens import stream as module
 from kmerbert.tokens.batches import TokenDataset
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.tokens.targets import TargetScaler
