@@ -2,7 +2,10 @@
 
 Needs torch and transformers only, and travels to the Hub with the weights, so that
 `AutoModelForSequenceClassification.from_pretrained(name, trust_remote_code=True)` and `pipeline("text-classification")`
-load it. It computes the other strand from the tokens, with the k and the alphabet of its settings.
+load it; `AutoModel` gives embeddings. It computes the other strand from the tokens, with the k and the alphabet of its
+settings.
+
+Padding may be on either side. In a batch with padding every row answers as it would alone.
 """
 
 from dataclasses import fields
@@ -14,12 +17,14 @@ import torch
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModel,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
     PretrainedConfig,
     PreTrainedModel,
 )
-from transformers.modeling_outputs import MaskedLMOutput, SequenceClassifierOutput
+from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
+from transformers.utils import can_return_tuple
 
 N_SPECIAL = 5  # ids below are not k-mers; as in tokenization_kmer.py, which may not be imported here
 OUTSIDE = 1e4  # subtracted from padding, so that it is no maximum; below what float16 can hold
@@ -152,6 +157,54 @@ def reverse_complement_ids(
     return turned.gather(1, torch.where((position > 0) & (position < last), last - position, position))
 
 
+def is_traced() -> bool:
+    """Tells whether a graph for inputs of any length is being recorded, so that nothing may depend on this one's."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def padding_shift(attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+    """Tokens of padding on the left of each row, int64 (rows, 1); None without a mask."""
+    return None if attention_mask is None else (attention_mask.cumsum(dim=1) == 0).sum(dim=1, keepdim=True)
+
+
+def rolled(values: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
+    """Moves the tokens of (rows, tokens, ...) `shift` places to the left, those that leave come back on the right."""
+    if shift is None:
+        return values
+    width = torch.full(
+        (1,), values.shape[1], dtype=torch.int64, device=values.device
+    )  # a tensor, because ONNX needs one
+    source = (torch.arange(values.shape[1], device=values.device) + shift) % width
+    source = source.reshape(*source.shape, *[1] * (values.dim() - 2))
+    return values.gather(1, source.expand_as(values))
+
+
+class Norm(nn.BatchNorm1d):
+    """A batch norm that keeps its statistics as they are while its weights are frozen.
+
+    An adapter (LoRA) is saved without the statistics: they must not move while it is trained.
+    """
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if self.training and not self.weight.requires_grad:
+            statistics = self.running_mean, self.running_var
+            return nn.functional.batch_norm(values, *statistics, self.weight, self.bias, eps=self.eps)
+        return super().forward(values)
+
+
+def check_kmers(tokens: torch.Tensor, attention_mask: torch.Tensor | None, needed: int) -> None:
+    """Checks that rows (rows, tokens), padding on the right, have the k-mers that a network needs.
+
+    Raises:
+        ValueError: A row has fewer. On a GPU only the longest is looked at, because the others would have to be waited for.
+    """
+    fewest = tokens.shape[1] - 2
+    if attention_mask is not None and not is_traced() and attention_mask.device.type == "cpu" and len(attention_mask):
+        fewest = int(attention_mask.sum(dim=1).min()) - 2
+    if not is_traced() and fewest < needed:
+        raise ValueError(f"a sequence of {max(0, fewest)} k-mers: the fewest that the network reads are {needed}")
+
+
 def _convolution(n_in: int, n_out: int, kernel_size: int) -> nn.Conv1d:
     return nn.Conv1d(n_in, n_out, kernel_size, padding=kernel_size // 2, bias=False)
 
@@ -164,10 +217,17 @@ def _inside(values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
 def _pairs(values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The maximum of each pair of positions inside, and its mask. An odd last position stays as it is."""
     if mask is None:
-        return nn.functional.max_pool1d(values, 2, ceil_mode=True), None
-    values = nn.functional.max_pool1d(values + (mask.to(values.dtype) - 1) * OUTSIDE, 2, ceil_mode=True)
-    mask = nn.functional.max_pool1d(mask, 2, ceil_mode=True)
-    return _inside(values, mask), mask
+        return _maxima(values), None
+    return _inside(_maxima(values + (mask.to(values.dtype) - 1) * OUTSIDE), mask := _maxima(mask)), mask
+
+
+def _maxima(values: torch.Tensor) -> torch.Tensor:
+    """The maximum of positions 2n and 2n + 1 of (rows, channels, positions)."""
+    if not is_traced():
+        return nn.functional.max_pool1d(values, 2, ceil_mode=True)  # faster; its graph holds for one length only
+    last = values.shape[2] - 1
+    left = torch.arange((last + 2) // 2, device=values.device) * 2
+    return torch.maximum(values.index_select(2, left), values.index_select(2, (left + 1).clamp(max=last)))
 
 
 class KmerEmbedding(nn.Module):
@@ -188,13 +248,19 @@ class KmerEmbedding(nn.Module):
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         """Returns float (rows, tokens, embedding_size) for int64 ids (rows, tokens)."""
-        codes = torch.arange(self.n_letters**self.k, device=input_ids.device)
-        table = self.parts[-1].weight
+        return nn.functional.embedding(input_ids, self.weight)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """Vectors of all ids, float (ids, embedding_size)."""
+        whole = self.parts[-1]
+        codes = torch.arange(self.n_letters**self.k, device=whole.weight.device)
+        table = whole.weight if type(whole) is nn.Embedding else whole(codes)  # of an adapter, with its updates
         for length, part in enumerate(self.parts[:-1], 1):
             after = self.k - length - (self.k - length) // 2  # letters of the k-mer to the right of the sub-k-mer
             centre = codes.div(self.n_letters**after, rounding_mode="floor") % self.n_letters**length
             table = table + part(centre)
-        return nn.functional.embedding(input_ids, nn.functional.pad(table, (0, 0, N_SPECIAL, 0)))
+        return nn.functional.pad(table, (0, 0, N_SPECIAL, 0))
 
 
 class KmerConvStage(nn.Module):
@@ -203,9 +269,9 @@ class KmerConvStage(nn.Module):
     def __init__(self, n_in: int, n_out: int, config: KmerConvConfig) -> None:
         super().__init__()
         kernel, blocks = config.kernel_size, range(config.num_blocks)
-        self.norm = nn.ModuleList(nn.BatchNorm1d(n_in) for _ in blocks)
+        self.norm = nn.ModuleList(Norm(n_in) for _ in blocks)
         self.blocks = nn.ModuleList(_convolution(n_in, n_in, kernel) for _ in blocks)
-        self.widen, self.widen_norm = _convolution(n_in, n_out, kernel), nn.BatchNorm1d(n_out)
+        self.widen, self.widen_norm = _convolution(n_in, n_out, kernel), Norm(n_out)
 
     def forward(self, values: torch.Tensor, mask: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         for norm, block in zip(self.norm, self.blocks, strict=True):
@@ -228,6 +294,50 @@ class KmerConvPreTrainedModel(PreTrainedModel):
         elif hasattr(module, "reset_parameters"):
             module.reset_parameters()  # torch's own
 
+    def get_input_embeddings(self) -> nn.Module:
+        """Returns the module that turns ids into vectors."""
+        return self.base_model.embedding
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Puts another module in its place."""
+        self.base_model.embedding = value
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *_: Any, **__: Any) -> nn.Module:
+        """Returns the embeddings; the number of k-mers, and with it their size, is fixed.
+
+        Raises:
+            ValueError: Another size is asked for.
+        """
+        if new_num_tokens not in (None, self.config.vocab_size):
+            raise ValueError(
+                f"{new_num_tokens} token ids: {self.config.model_type} has those of its k-mers, {self.config.vocab_size}; "
+                "add no tokens to the tokenizer"
+            )
+        return self.get_input_embeddings()
+
+    def save_pretrained(self, save_directory: Any, *arguments: Any, **options: Any) -> None:
+        """Saves the model so that every Auto class finds its class in this file."""
+        self.config.auto_map = {name: f"{__name__.rpartition('.')[2]}.{kind.__name__}" for name, kind in AUTO_CLASSES}
+        super().save_pretrained(save_directory, *arguments, **options)
+
+    def _wants_hidden_states(self, output_hidden_states: bool | None, output_attentions: bool | None) -> bool:
+        if self.config.output_attentions if output_attentions is None else output_attentions:
+            raise ValueError(f"`output_attentions`: {self.config.model_type} consists of convolutions and has none")
+        return bool(self.config.output_hidden_states if output_hidden_states is None else output_hidden_states)
+
+    def _stages(
+        self, tokens: torch.Tensor, attention_mask: torch.Tensor | None
+    ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """What `KmerConvModel.read` returns; through its `forward`, which a sharded model needs."""
+        name = "inputs_embeds" if tokens.is_floating_point() else "input_ids"
+        return self.network(**{name: tokens}, attention_mask=attention_mask, as_stages=True)
+
+    def _check_regression(self) -> None:
+        if self.config.problem_type not in (None, "regression"):
+            raise ValueError(
+                f"`problem_type` {self.config.problem_type}: {self.config.model_type} has a loss for regression"
+            )
+
 
 class KmerConvModel(KmerConvPreTrainedModel):
     """Convolutions over k-mers, in stages that halve the positions.
@@ -244,27 +354,88 @@ class KmerConvModel(KmerConvPreTrainedModel):
         widths = config.widths
         self.embedding = KmerEmbedding(config)
         self.stem = _convolution(widths[0], widths[0], config.stem_kernel_size)
-        self.norm = nn.BatchNorm1d(widths[0])
+        self.norm = Norm(widths[0])
         self.stages = nn.ModuleList(KmerConvStage(*pair, config) for pair in pairwise(widths))
         self.post_init()
 
+    @can_return_tuple
     def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **options: Any
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        as_stages: bool = False,
+    ) -> BaseModelOutputWithPooling | tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Embeds the strand as given.
+
+        Args:
+            input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1. Types of tokens are ignored.
+            inputs_embeds: Float (rows, tokens, embedding_size), in place of `input_ids`.
+            output_hidden_states: Return the outputs of the stem and of every stage, too.
+            output_attentions: Not true; there are none.
+            as_stages: Return the result of `read`, for heads; padding is then on the right.
+
+        Returns:
+            `last_hidden_state`, float (rows, tokens, channels): the last stage at each k-mer; stages halve the positions, so
+            that neighbours share vectors. At [CLS] and [SEP] it is the mean over the k-mers, which is also the
+            `pooler_output` (rows, channels); at padding, zero. `hidden_states` likewise, in the order of the stages.
+        """
+        values = inputs_embeds if input_ids is None else input_ids
+        if as_stages:
+            return self.read(values, attention_mask)
+        wants_states = self._wants_hidden_states(output_hidden_states, output_attentions)
+        shift = padding_shift(attention_mask)
+        values, mask = rolled(values, shift), None if attention_mask is None else rolled(attention_mask, shift)
+        stages, _ = self.read(values, mask)
+        chosen = range(len(stages)) if wants_states else [len(stages) - 1]
+        states = tuple(self.by_token(stages[stage], stage, values.shape[1], mask) for stage in chosen)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=rolled(states[-1], None if shift is None else -shift),
+            pooler_output=states[-1][:, 0],
+            hidden_states=tuple(rolled(s, None if shift is None else -shift) for s in states) if wants_states else None,
+        )
+
+    def read(
+        self, tokens: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
         """Reads one strand.
+
+        Args:
+            tokens: int64 ids (rows, tokens) or float vectors (rows, tokens, embedding_size), padding on the right.
+            attention_mask: (rows, tokens); None without padding.
 
         Returns:
             Float tensors (rows, channels, positions) of the stem, a position for each k-mer, and of each stage; and the
             mask of the last one, float (rows, 1, positions), None without padding.
+
+        Raises:
+            ValueError: A row has no k-mer.
         """
+        check_kmers(tokens, attention_mask, 1)
         # The token before [SEP] is a k-mer: a position is a k-mer if there is a token after it.
         mask = None if attention_mask is None else attention_mask[:, None, 2:].to(self.norm.weight.dtype)
-        values = _inside(self.embedding(input_ids[:, 1:-1]).transpose(1, 2), mask)
+        vectors = tokens[:, 1:-1] if tokens.is_floating_point() else self.embedding(tokens[:, 1:-1])
+        values = _inside(vectors.transpose(1, 2), mask)
         outputs = [_inside(nn.functional.silu(self.norm(self.stem(values))), mask)]
         for stage in self.stages:
             values, mask = stage(outputs[-1], mask)
             outputs.append(values)
         return outputs, mask
+
+    @staticmethod
+    def by_token(values: torch.Tensor, stage: int, width: int, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """Outputs of a stage (rows, channels, positions) at each of `width` tokens: (rows, tokens, channels)."""
+        kmers = values.repeat_interleave(2**stage, dim=2)[..., : width - 2].transpose(1, 2)
+        if attention_mask is None:
+            mean = kmers.mean(dim=1, keepdim=True)
+            return torch.cat([mean, kmers, mean], dim=1)
+        is_token = attention_mask[..., None].to(values.dtype)
+        is_kmer = is_token[:, 2:]
+        mean = (kmers * is_kmer).sum(dim=1, keepdim=True) / is_kmer.sum(dim=1, keepdim=True).clamp(min=1)
+        return is_token * torch.cat([mean, torch.where(is_kmer > 0, kmers, mean), mean], dim=1)
 
 
 class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
@@ -274,44 +445,65 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
         super().__init__(config)
         size = config.head_size
         self.network = KmerConvModel(config)
-        self.mapper, self.mapper_norm = _convolution(config.hidden_size, size, 1), nn.BatchNorm1d(size)
-        self.dense, self.dense_norm = nn.Linear(size, size), nn.BatchNorm1d(size)
+        self.mapper, self.mapper_norm = _convolution(config.hidden_size, size, 1), Norm(size)
+        self.dense, self.dense_norm = nn.Linear(size, size), Norm(size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.classifier = nn.Linear(size, config.num_labels)
         self.post_init()
 
-    def _read(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Predicts from one strand, float (rows, outputs)."""
-        outputs, mask = self.network(input_ids, attention_mask)
-        values = nn.functional.silu(self.mapper_norm(self.mapper(outputs[-1])))
-        n_positions = values.shape[2] if mask is None else mask.sum(dim=2).clamp(min=1)
-        pooled = _inside(values, mask).sum(dim=2) / n_positions
-        return self.classifier(self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled)))))
-
+    @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        **options: Any,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> SequenceClassifierOutput:
         """Predicts `logits` (rows, outputs) for int64 (rows, tokens), in training from one strand of each, drawn at random.
 
-        With `labels`, float (rows, outputs), it also returns a mean squared error as `loss`; the training script has its own.
+        With `labels`, float (rows, outputs), it also returns a mean squared error as `loss`; the training script has its
+        own. `hidden_states` are those of `KmerConvModel`, of the strand as given, or as drawn. `inputs_embeds` are of one
+        strand: only a network that reads one takes them.
         """
         config, n_strands = self.config, 1
+        wants_states = self._wants_hidden_states(output_hidden_states, output_attentions)
+        shift = padding_shift(attention_mask)
+        tokens = rolled(input_ids if inputs_embeds is None else inputs_embeds, shift)
+        attention_mask = None if attention_mask is None else rolled(attention_mask, shift)
+        check_kmers(tokens, attention_mask, 1)
         if config.both_strands:
-            other = reverse_complement_ids(input_ids, attention_mask, config.kmer_k, config.kmer_alphabet)
+            if inputs_embeds is not None:
+                raise ValueError("`inputs_embeds`: the network reads both strands, and only ids tell the other one")
+            other = reverse_complement_ids(tokens, attention_mask, config.kmer_k, config.kmer_alphabet)
             if self.training:
-                is_turned = torch.rand(len(input_ids), 1, device=input_ids.device) < 0.5
-                input_ids = torch.where(is_turned, other, input_ids)
+                is_turned = torch.rand(tokens.shape[0], 1, device=tokens.device) < 0.5
+                tokens = torch.where(is_turned, other, tokens)
             else:
-                n_strands, input_ids = 2, torch.cat([input_ids, other])
+                n_strands, tokens = 2, torch.cat([tokens, other])
                 attention_mask = None if attention_mask is None else attention_mask.repeat(2, 1)
-        logits = self._read(input_ids, attention_mask).unflatten(0, (n_strands, -1)).mean(dim=0)
-        loss = None if labels is None else nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
-        return SequenceClassifierOutput(loss=loss, logits=logits)
+        stages, mask = self._stages(tokens, attention_mask)
+        values = nn.functional.silu(self.mapper_norm(self.mapper(stages[-1])))
+        n_positions = values.shape[2] if mask is None else mask.sum(dim=2).clamp(min=1)
+        pooled = _inside(values, mask).sum(dim=2) / n_positions
+        every = self.classifier(self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled)))))
+        logits, loss, states = every.unflatten(0, (n_strands, -1)).mean(dim=0), None, None
+        if labels is not None:
+            self._check_regression()
+            loss = nn.functional.mse_loss(logits, labels.to(logits.dtype).view_as(logits))
+        if wants_states:
+            n_rows = tokens.shape[0] // n_strands
+            mask = None if attention_mask is None else attention_mask[:n_rows]
+            states = tuple(
+                rolled(
+                    self.network.by_token(values[:n_rows], stage, tokens.shape[1], mask),
+                    None if shift is None else -shift,
+                )
+                for stage, values in enumerate(stages)
+            )
+        return SequenceClassifierOutput(loss=loss, logits=logits, hidden_states=states)
 
 
 class KmerConvForMaskedLM(KmerConvPreTrainedModel):
@@ -326,14 +518,17 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
         self.decoder = nn.Linear(first, config.vocab_size)
         self.post_init()
 
+    @can_return_tuple
     def forward(
         self,
-        input_ids: torch.Tensor,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         token_type_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         masked: torch.Tensor | None = None,
-        **options: Any,
+        inputs_embeds: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> MaskedLMOutput:
         """Scores the tokens at each position.
 
@@ -341,28 +536,47 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
             input_ids, attention_mask: (rows, tokens) of a tokenizer of stride 1. Types of tokens are ignored.
             labels: int64 (rows, tokens), -100 where nothing is to be predicted; not together with `masked`.
             masked: int64 (masked tokens,), positions in the flattened (rows, tokens); only these are then scored.
+            inputs_embeds, output_hidden_states, output_attentions: As for `KmerConvModel`.
 
         Returns:
             `logits` (rows, tokens, ids), or (masked tokens, ids) and `masked`; and `loss` if there are labels.
         """
-        outputs, _ = self.network(input_ids, attention_mask)
-        values = outputs.pop()
-        for lateral, finer in zip(reversed(self.laterals), reversed(outputs), strict=True):
+        wants_states = self._wants_hidden_states(output_hidden_states, output_attentions)
+        shift = padding_shift(attention_mask)
+        back = None if shift is None else -shift
+        tokens = rolled(input_ids if inputs_embeds is None else inputs_embeds, shift)
+        attention_mask = None if attention_mask is None else rolled(attention_mask, shift)
+        stages, _ = self._stages(tokens, attention_mask)
+        values = stages[-1]
+        for lateral, finer in zip(reversed(self.laterals), reversed(stages[:-1]), strict=True):
             values = finer + lateral(values).repeat_interleave(2, dim=2)[..., : finer.shape[2]]
         states = self.norm(nn.functional.silu(self.merge(values)).transpose(1, 2))
-        states = nn.functional.pad(states, (0, 0, 1, 1))  # [CLS] and the last token
+        states = rolled(nn.functional.pad(states, (0, 0, 1, 1)), back)  # [CLS] and the last token
         if masked is not None:
-            return MaskedLMOutput(logits=self.decoder(states.flatten(0, 1)[masked])) | {"masked": masked}
-        logits = self.decoder(states)
+            outputs = MaskedLMOutput(logits=self.decoder(states.flatten(0, 1)[masked]))
+            outputs["masked"] = masked
+            return outputs
+        logits, hidden = self.decoder(states), None
         loss = None if labels is None else nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        return MaskedLMOutput(loss=loss, logits=logits)
+        if wants_states:
+            hidden = tuple(
+                rolled(self.network.by_token(values, stage, tokens.shape[1], attention_mask), back)
+                for stage, values in enumerate(stages)
+            )
+        return MaskedLMOutput(loss=loss, logits=logits, hidden_states=hidden)
 
 
-AutoConfig.register("kmer_conv", KmerConvConfig, exist_ok=True)
-KmerConvConfig.register_for_auto_class()
-for auto_class, model_class in (
-    (AutoModelForMaskedLM, KmerConvForMaskedLM),
-    (AutoModelForSequenceClassification, KmerConvForSequenceClassification),
-):
-    auto_class.register(KmerConvConfig, model_class, exist_ok=True)
-    model_class.register_for_auto_class(auto_class.__name__)
+AUTO_CLASSES = (
+    ("AutoConfig", KmerConvConfig),
+    ("AutoModel", KmerConvModel),
+    ("AutoModelForMaskedLM", KmerConvForMaskedLM),
+    ("AutoModelForSequenceClassification", KmerConvForSequenceClassification),
+)
+for name, kind in AUTO_CLASSES:
+    kind.register_for_auto_class(name)
+# Code that came from a repository is found by its auto_map: registered, it would also run for every other repository.
+if not __name__.startswith("transformers_modules."):
+    AutoConfig.register("kmer_conv", KmerConvConfig, exist_ok=True)
+    AutoModel.register(KmerConvConfig, KmerConvModel, exist_ok=True)
+    AutoModelForMaskedLM.register(KmerConvConfig, KmerConvForMaskedLM, exist_ok=True)
+    AutoModelForSequenceClassification.register(KmerConvConfig, KmerConvForSequenceClassification, exist_ok=True)

@@ -40,7 +40,7 @@ STAND_ALONE = {
     "modeling_kmer_conv.py": {"torch", "transformers"},
     "modeling_kmer_regression.py": {"torch", "transformers"},
     "kmerbert/scoring/dna_metrics/dna_metrics.py": {"datasets", "evaluate", "numpy"},
-    "kmerbert/dna/sequences.py": set(),
+    "kmerbert/dna/sequences.py": {"tokenization_kmer"},
 }
 
 

@@ -1,19 +1,10 @@
-"""DNA as plain strings: letters, the other strand, windows. Needs the standard library only."""
+"""DNA as plain strings: the other strand, windows, and letters as the tokenizer reads them."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from random import Random
 
-# IUPAC codes of one base or of several (doi:10.1093/nar/13.9.3021). U is the T of RNA; a code for several
-# bases is read as N, because a k-mer cannot hold "A or G".
-AMBIGUOUS = "RYSWKMBDHVN"
-_FROM = "ACGTU" + AMBIGUOUS
-_TO = "ACGTT" + "N" * len(AMBIGUOUS)
-BAD = "!"
-# bytes.translate table: every letter that is DNA in either case becomes one of ACGTN, every other byte becomes BAD.
-CANONICAL = bytes(
-    ord(_TO[_FROM.index(chr(code).upper())]) if chr(code).upper() in _FROM else ord(BAD) for code in range(256)
-)
+from tokenization_kmer import BAD, CANONICAL, describe_bad_letter
+
 _COMPLEMENT = str.maketrans("ACGTURYSWKMBDHVNacgturyswkmbdhvn", "TGCAAYRSWMKVHDBNtgcaayrswmkvhdbn")
 
 
@@ -24,23 +15,6 @@ def is_dna(text: str) -> bool:
     (True, False, False)
     """
     return len(text) > 0 and BAD.encode() not in text.encode("utf-8", "replace").translate(CANONICAL)
-
-
-def is_kmers(text: str) -> bool:
-    """Tells whether a text is DNA as overlapping k-mers between blanks, the form of DNABERT's files.
-
-    >>> is_kmers("ACGT CGTA GTAC"), is_kmers("ACGT ACGT"), is_kmers("ACGT")
-    (True, False, False)
-    """
-    kmers = text.split()
-    is_overlapping = all(kmer[1:] == following[:-1] for kmer, following in pairwise(kmers))
-    return (
-        len(kmers) > 1
-        and len(kmers[0]) > 1
-        and len({*map(len, kmers)}) == 1
-        and is_overlapping
-        and is_dna("".join(kmers))
-    )
 
 
 def reverse_complement(sequence: str) -> str:
@@ -74,22 +48,6 @@ def canonical(sequence: str) -> str:
     if BAD in cleaned:
         raise ValueError(describe_bad_letter(sequence, cleaned.index(BAD)))
     return cleaned
-
-
-def describe_bad_letter(sequence: str, position: int) -> str:
-    """Returns the message for a letter at a 0-based position that is not DNA.
-
-    >>> describe_bad_letter("ACGQ", 3)
-    "letter 'Q' at base 4: allowed are ACGTN, U, and IUPAC codes (read as N)"
-    >>> describe_bad_letter("ACG CGT", 3)
-    "'ACG CGT' is DNA split into k-mers, as DNABERT's files have it: write the DNA itself: ACGT"
-    """
-    if is_kmers(sequence):
-        kmers = sequence.split()
-        dna = kmers[0] + "".join(kmer[-1] for kmer in kmers[1:])
-        shown = f"{sequence[:30]!r} is DNA split into k-mers, as DNABERT's files have it"
-        return f"{shown}: write the DNA itself: {dna[:30]}{'...' if len(dna) > 30 else ''}"
-    return f"letter {sequence[position : position + 1]!r} at base {position + 1}: allowed are ACGTN, U, and IUPAC codes (read as N)"
 
 
 def windows(n_bases: int, length: int, step: int) -> list[tuple[int, int]]:

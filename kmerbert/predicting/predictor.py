@@ -20,7 +20,6 @@ import torch
 from torch import distributed, nn
 from transformers import PreTrainedModel
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import reverse_complement as other_strand
 from kmerbert.models.kernels import fast_kernels
 from kmerbert.models.loading import max_tokens
@@ -32,7 +31,7 @@ from kmerbert.predicting.table import prediction_table
 from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import Batch, FileSource, Source
 from kmerbert.reading.training_sample import Trained, TrainingSample
-from tokenization_kmer import N_ADDED, KmerTokenizer
+from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Rows, and bytes of their sequences, that are held at once, sorted by length and shared among processes.

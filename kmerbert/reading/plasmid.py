@@ -3,11 +3,11 @@
 import re
 from pathlib import Path
 
-from kmerbert.dna.flanks import SEARCHED, Flanks
 from kmerbert.dna.sequences import canonical
 from kmerbert.files import read_json
 from kmerbert.reading.sources import read_fasta
 from kmerbert.reading.text import read_text
+from tokenization_kmer import SEARCHED, Flanks
 
 
 def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:

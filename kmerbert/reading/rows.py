@@ -12,11 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pandas.util import hash_array
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, reverse_complements, windows
 from kmerbert.errors import counted
 from kmerbert.reading.sources import Batch, Source, as_text, to_numbers
-from tokenization_kmer import N_ADDED, KmerTokenizer
+from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Names that tables use for the splits, in lower case, and the number of each split.

@@ -19,11 +19,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from kmerbert.dna.sequences import describe_bad_letter, is_dna, is_kmers
+from kmerbert.dna.sequences import describe_bad_letter, is_dna
 from kmerbert.errors import one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
 from kmerbert.reading.delimited import SURELY_DNA, Batch, DelimitedFile, Head
 from kmerbert.reading.text import open_bytes, read_blocks, read_lines
+from tokenization_kmer import is_kmers
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import canonical
 from kmerbert.predicting.intervals import interval_metrics
 from kmerbert.predicting.table import (
@@ -21,6 +20,7 @@ from kmerbert.predicting.table import (
 )
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.metrics import regression_metrics
+from tokenization_kmer import Flanks
 
 Bounds = tuple[np.ndarray, np.ndarray]
 

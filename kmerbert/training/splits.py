@@ -10,7 +10,6 @@ import numpy as np
 from transformers import PretrainedConfig, TrainingArguments
 
 from kmerbert.cli.flags import SequenceDataArguments
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
 from kmerbert.reading.plasmid import read_flanks
@@ -26,7 +25,7 @@ from kmerbert.tokens.batches import TokenDataset, TrainingRows
 from kmerbert.tokens.cache import TokenTable, token_folder, tokenise
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.tokens.targets import check_precision
-from tokenization_kmer import KmerTokenizer
+from tokenization_kmer import Flanks, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Metrics that say nothing about constant values.

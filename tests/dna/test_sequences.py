@@ -13,7 +13,6 @@ from kmerbert.dna.sequences import (
     canonical,
     describe_bad_letter,
     is_dna,
-    is_kmers,
     random_windows,
     reverse_complement,
     reverse_complements,
@@ -21,6 +20,7 @@ from kmerbert.dna.sequences import (
 )
 from kmerbert.reading.sources import FastaRecord, read_fasta
 from tests.support.messages import check_message, fails
+from tokenization_kmer import is_kmers
 
 # Every IUPAC code (doi:10.1093/nar/13.9.3021) and the bases that it stands for.
 IUPAC = {

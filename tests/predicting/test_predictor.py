@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 import run_finetune_regression
-from kmerbert.dna.flanks import Flanks
 from kmerbert.predicting import predictor as predictor_module
 from kmerbert.predicting.predictor import Predictor
 from kmerbert.reading.rows import hash_texts
@@ -24,7 +23,7 @@ from kmerbert.reading.training_sample import TrainingSample
 from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification
 from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import flags, planted_table, ragged_dna, random_dna, write_table
-from tokenization_kmer import KmerTokenizer
+from tokenization_kmer import Flanks, KmerTokenizer
 
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 RAGGED = ragged_dna(0, 40)

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.reading import rows as module
 from kmerbert.reading.rows import (
     Duplicate,
@@ -26,7 +25,7 @@ from kmerbert.reading.rows import (
 )
 from kmerbert.reading.sources import MemorySource
 from tests.support.messages import check_message, fails
-from tokenization_kmer import KmerTokenizer
+from tokenization_kmer import Flanks, KmerTokenizer
 
 KMERS = KmerTokenizer(k=3)
 RANDOM = np.random.default_rng(0)

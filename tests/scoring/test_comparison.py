@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import hash_texts
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.comparison import Comparison
 from tests.support.messages import check_message
+from tokenization_kmer import Flanks
 
 Compare = Callable[..., Comparison]
 FLANKS = {"left": "ACGTACGTAA", "right": "CCGGTTCCAA", "length": 5}

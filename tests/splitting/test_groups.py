@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.sources import FileSource
@@ -17,7 +16,7 @@ from kmerbert.splitting import groups
 from kmerbert.splitting.groups import rows_together
 from kmerbert.tokens.cache import TokenTable, tokenise
 from tests.support.messages import check_message, fails
-from tokenization_kmer import KmerTokenizer
+from tokenization_kmer import Flanks, KmerTokenizer
 
 TABLE = Callable[..., Path]
 DNA = Callable[..., list[str]]

@@ -11,7 +11,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.files import writer_tag
 from kmerbert.reading import text
@@ -22,7 +21,7 @@ from kmerbert.tokens.batches import TokenDataset
 from kmerbert.tokens.cache import tokenise, without_padding
 from tests.support.messages import check_message, fails
 from tests.support.tiny_tokens import expected_ids, ids_of, ragged, read_tokens
-from tokenization_kmer import KmerTokenizer
+from tokenization_kmer import Flanks, KmerTokenizer
 
 TABLE = Callable[..., Path]
 DNA = Callable[..., list[str]]

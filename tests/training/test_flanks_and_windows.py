@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments, SequenceDataArguments
-from kmerbert.dna.flanks import Flanks
 from kmerbert.tokens.batches import TokenDataset
 from kmerbert.training.flags import KmerTrainingArguments
 from kmerbert.training.splits import load_flanks, load_splits
 from tests.support.messages import fails
-from tokenization_kmer import KmerTokenizer
+from tokenization_kmer import Flanks, KmerTokenizer
 
 TABLE = Callable[..., Path]
 DNA = Callable[..., list[str]]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kmerbert.dna.flanks import Flanks
 from kmerbert.reading.plasmid import read_flanks
 from tests.support.messages import check_message, fails
+from tokenization_kmer import Flanks
 
 # The plasmid of these tests: 200 random bases that end with the challenge's 17, 80 N, its 13 and 200 random bases.
 LETTERS = random.Random(7)
