@@ -26,7 +26,7 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction
 from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
 from kmerbert.cli.parser import names_any, parse
 from kmerbert.cli.run import run
-from kmerbert.models.loading import has_settings, load_config, load_model, load_tokenizer, max_tokens
+from kmerbert.models.loading import has_settings, load_config, load_model, load_tokenizer, max_tokens, tokenizer_for
 from kmerbert.models.outputs import output_layer, rescale_outputs
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.reading.training_sample import TrainingSample
@@ -49,7 +49,7 @@ ROOT = Path(__file__).parent
 # What a command line without a recipe, a checkpoint and a network takes.
 DEFAULT_RECIPE = ROOT / "recipes" / "best" / "finetune_regression.yaml"
 USAGE = """from transformers import pipeline
-predict = pipeline("text-classification", model="REPO", trust_remote_code=True)
+predict = pipeline("text-classification", model="REPO", trust_remote_code=True, top_k=None)  # every output
 predict("TGCATTTTTTTCACATCGGTTACGGCTGTTAACCGGTTAACCGGTTAACC")"""
 
 
@@ -134,7 +134,7 @@ def fit(
         folder,
         splits,
         data_collator=collate,
-        processing_class=tokenizer,
+        processing_class=tokenizer_for(model, tokenizer),
         compute_loss_func=regression_loss(training_args.loss, scaler.scale),
         preprocess_logits_for_metrics=lambda logits, labels: logits[0] if isinstance(logits, tuple) else logits,
         compute_metrics=compute_metrics,

@@ -18,7 +18,7 @@ from transformers import AutoModelForMaskedLM
 from kmerbert.cli.flags import ModelArguments, PretrainingDataArguments
 from kmerbert.cli.parser import parse
 from kmerbert.cli.run import run
-from kmerbert.models.loading import load_config, load_model, load_tokenizer, max_tokens
+from kmerbert.models.loading import load_config, load_model, load_tokenizer, max_tokens, tokenizer_for
 from kmerbert.models.outputs import score_masked_tokens
 from kmerbert.scoring.masked import MaskedMetrics, MaskedScorer
 from kmerbert.scoring.metrics import MASKED_LM_METRICS
@@ -77,7 +77,7 @@ def fit(
         folder,
         splits,
         data_collator=collator,
-        processing_class=tokenizer,
+        processing_class=tokenizer_for(model, tokenizer),
         compute_loss_func=masked_lm_loss,
         preprocess_logits_for_metrics=MaskedScorer(tokenizer),
         compute_metrics=MaskedMetrics(),

@@ -5,6 +5,8 @@ fits together, and says what does not.
 """
 
 import logging
+from collections.abc import Callable
+from inspect import signature
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from transformers import CONFIG_MAPPING, AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.auto_factory import _BaseAutoModelClass
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import cached_file
 
 import modeling_kmer_conv  # noqa: F401 (makes its models known to the Auto classes)
@@ -54,11 +57,7 @@ def load_tokenizer(
     saved: dict[str, Any] = {}
     if model_name_or_path:
         _checkpoint_file(model_name_or_path, model_revision, "config.json", is_needed=True)
-        path = _checkpoint_file(model_name_or_path, model_revision, "tokenizer_config.json", is_needed=False)
-        settings = read_json(Path(path)) if path else {}
-        saved = {name: settings[name] for name in KMER_SETTINGS if name in settings}
-        if not saved and (path := _checkpoint_file(model_name_or_path, model_revision, "vocab.txt", is_needed=False)):
-            saved = _read_vocabulary(Path(path))
+        saved = _saved_kmers(model_name_or_path, model_revision)
     if reading_frames:
         saved["stride"] = 1  # the frames are taken from all k-mers, whatever the pretraining read
     for name in given.keys() & saved.keys():
@@ -74,11 +73,64 @@ def load_tokenizer(
     return tokenizer
 
 
-def _read_vocabulary(path: Path) -> dict[str, Any]:
-    """k and alphabet of another project's vocabulary, such as DNABERT's, if it gives every k-mer the same id as ours."""
-    tokens = path.read_text(encoding="utf-8").split()
+def _saved_kmers(name: str, revision: str) -> dict[str, Any]:
+    """What the files of a checkpoint say about its k-mers.
+
+    Raises:
+        ValueError: Two files contradict each other, a file's tokens are other ones, or no file says what an id means.
+    """
+    saved: dict[str, Any] = {}
+    said_by: dict[str, str] = {}
+    for file, read in KMER_FILES.items():
+        path = _checkpoint_file(name, revision, file, is_needed=False)
+        for setting, value in (read(Path(path)) if path else {}).items():
+            if saved.setdefault(setting, value) != value:
+                raise ValueError(
+                    f"`model_name_or_path` {name}: by {said_by[setting]} it was trained with {setting} {saved[setting]}, by "
+                    f"{file} with {setting} {value}: copy the whole folder of the run, with its tokenizer_config.json"
+                )
+            said_by.setdefault(setting, file)
+    if not {"k", "alphabet"} <= saved.keys():
+        raise ValueError(
+            f"`model_name_or_path` {name}: no file says which k-mer an id means ({', '.join(KMER_FILES)}): save the tokenizer "
+            "that it was trained with into its folder"
+        )
+    return saved
+
+
+def _settings(path: Path, prefix: str = "") -> dict[str, Any]:
+    """The k-mers that are named in a configuration file."""
+    settings = read_json(path)
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} contains no settings")
+    return {name: settings[prefix + name] for name in KMER_SETTINGS if settings.get(prefix + name) is not None}
+
+
+def _model_settings(path: Path) -> dict[str, Any]:
+    return _settings(path, "kmer_")
+
+
+def _text_vocabulary(path: Path) -> dict[str, Any]:
+    return _read_vocabulary(path, path.read_text(encoding="utf-8").split())
+
+
+def _json_vocabulary(path: Path) -> dict[str, Any]:
+    """The vocabulary of tokenizer.json, whatever kind of model it is, or of vocab.json."""
+    content = read_json(path)
+    try:
+        vocabulary = content["model"]["vocab"] if "model" in content else content
+        if isinstance(vocabulary, list):  # of a Unigram model: pairs of token and score
+            vocabulary = {token: index for index, (token, _) in enumerate(vocabulary)}
+        vocabulary = {**vocabulary, **{token["content"]: token["id"] for token in content.get("added_tokens", [])}}
+        return _read_vocabulary(path, sorted(vocabulary, key=vocabulary.get))
+    except (AttributeError, LookupError, TypeError):
+        raise ValueError(f"{path} contains no vocabulary") from None
+
+
+def _read_vocabulary(path: Path, tokens: list[str]) -> dict[str, Any]:
+    """k and alphabet of a vocabulary, such as DNABERT's, if it gives every k-mer and special token the same id as ours."""
     kmers = tokens[N_SPECIAL:]
-    alphabet = "".join(dict.fromkeys(kmer[-1] for kmer in kmers))
+    alphabet = "".join(dict.fromkeys(kmer[-1:] for kmer in kmers))
     k = len(kmers[0]) if kmers else 0
     is_ours = tuple(tokens[:N_SPECIAL]) == SPECIAL_TOKENS and len(kmers) == len(alphabet) ** k  # first, as a bound
     if not is_ours or kmers != ["".join(letters) for letters in product(alphabet, repeat=k)]:
@@ -87,6 +139,35 @@ def _read_vocabulary(path: Path) -> dict[str, Any]:
             "checkpoint's ids mean something else here: use another checkpoint"
         )
     return {"k": k, "alphabet": alphabet}
+
+
+# The files of a checkpoint that say what its ids mean, and how it is read from them.
+KMER_FILES: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "config.json": _model_settings,
+    "tokenizer_config.json": _settings,
+    "vocab.txt": _text_vocabulary,
+    "vocab.json": _json_vocabulary,
+    "tokenizer.json": _json_vocabulary,
+}
+
+
+def tokenizer_for(model: PreTrainedModel, tokenizer: KmerTokenizer) -> KmerTokenizer:
+    """Returns the tokenizer to save with a model: it knows what the model reads, so that any program reads the same.
+
+    Args:
+        model: With the `flanks` of its sequences in the configuration, if it has any.
+        tokenizer: That the training rows were read with, which had their flanks already.
+    """
+    config = model.config
+    taken = signature(model.forward).parameters
+    n_frames = getattr(config, "n_frames", 1)
+    return KmerTokenizer(
+        **{name: getattr(tokenizer, name) for name in KMER_SETTINGS},
+        min_bases=tokenizer.k + n_frames - 1 if n_frames > 1 else None,
+        flanks=getattr(config, "flanks", None),
+        model_max_length=max_tokens(config) or VERY_LARGE_INTEGER,
+        model_input_names=[name for name in KmerTokenizer.model_input_names if name in taken],
+    )
 
 
 def _checkpoint_file(folder: str, revision: str, name: str, is_needed: bool) -> str | None:
@@ -129,7 +210,14 @@ def load_config(
     if model_name_or_path:
         checkpoint = f"`model_name_or_path` {model_name_or_path}"
         try:
-            config = AutoConfig.from_pretrained(model_name_or_path, revision=model_revision, **settings)
+            saved = PretrainedConfig.get_config_dict(model_name_or_path, revision=model_revision)[0]
+            if "auto_map" in saved and saved.get("model_type") not in CONFIG_MAPPING:
+                raise ValueError(
+                    f"its network, `model_type` {saved.get('model_type')}, is code of its own, which is not run: use another "
+                    "checkpoint"
+                )
+            options = {"revision": model_revision, "trust_remote_code": False}
+            config = AutoConfig.from_pretrained(model_name_or_path, **options, **settings)
         except LOADING_ERRORS as error:
             raise ValueError(f"{checkpoint}: its config.json cannot be used: {one_line(error)}") from None
         if hasattr(config, "auto_map"):
@@ -206,7 +294,7 @@ def load_model(
     """
     if not model_name_or_path:
         try:
-            model = auto_class.from_config(config)
+            model = auto_class.from_config(config, trust_remote_code=False)
         except LOADING_ERRORS as error:
             raise ValueError(
                 f"`model_type` {config.model_type} with these `config_overrides` cannot be built: {one_line(error)}"
@@ -238,7 +326,12 @@ def load_weights(
     """
     try:
         model, report = auto_class.from_pretrained(
-            name, revision=revision, config=config, dtype=torch.float32, output_loading_info=True
+            name,
+            revision=revision,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except LOADING_ERRORS as error:
         raise ValueError(f"`model_name_or_path` {name}: the weights cannot be loaded: {one_line(error)}") from None

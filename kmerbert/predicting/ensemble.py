@@ -79,12 +79,6 @@ def _load(name: str, revision: str) -> tuple[KmerTokenizer, PreTrainedModel]:
     kind = ", ".join(saved.get("architectures") or ["no model"])
     if not kind.endswith("ForSequenceClassification") or "outputs_in_label_units" not in saved:
         raise ValueError(f"{checkpoint} contains {kind}, not a model of run_finetune_regression.py: fine-tune it first")
-    for setting in KMER_SETTINGS:
-        if (trained := saved.get(f"kmer_{setting}")) != (value := getattr(tokenizer, setting)):
-            raise ValueError(
-                f"{checkpoint} was trained with {setting} {trained}, but its tokenizer has {value}: copy the whole folder "
-                "of the run, with tokenizer_config.json"
-            )
     model, missing = load_weights(AutoModelForSequenceClassification, config, name, revision)
     if missing:
         raise ValueError(f"{checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}: train it again")
