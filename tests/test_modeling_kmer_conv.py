@@ -1,12 +1,15 @@
 """modeling_kmer_conv: both strands, padding without effect, embeddings of sub-k-mers, masked tokens, saving and loading."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
@@ -234,6 +237,156 @@ def test_biases_and_norms_do_not_decay(tmp_path: Path) -> None:
     norms = {name for name, module in model.named_modules() if isinstance(module, torch.nn.BatchNorm1d)}
     every = {name for name, _ in model.named_parameters()}
     assert decays == {name for name in every if "bias" not in name and name.rpartition(".")[0] not in norms}
+
+
+@pytest.mark.parametrize("both_strands", [True, False])
+def test_padding_may_be_on_the_left(both_strands: bool) -> None:
+    tokenizer, random = KmerTokenizer(3), np.random.default_rng(0)
+    model = build(tokenizer, both_strands=both_strands, num_labels=2)
+    masked = KmerConvForMaskedLM(model.config).eval()
+    batch = tokenizer([random_dna(random, 1, n)[0] for n in (40, 21, 6)], padding=True, return_tensors="pt")
+    shifts = (batch["attention_mask"] == 0).sum(dim=1).tolist()
+    left = {
+        name: torch.stack([row.roll(n) for row, n in zip(rows, shifts, strict=True)]) for name, rows in batch.items()
+    }
+    with torch.no_grad():
+        torch.testing.assert_close(model(**left).logits, model(**batch).logits)
+        for network in (masked, model.network):
+            ours, theirs = network(**left)[0], network(**batch)[0]
+            for row, n in enumerate(shifts):
+                torch.testing.assert_close(ours[row, n:], theirs[row, : ours.shape[1] - n])
+
+
+def test_embeddings_and_hidden_states() -> None:
+    """Those of a stage come from its own outputs, a token at a time; [CLS] has the mean over the k-mers."""
+    tokenizer = KmerTokenizer(3)
+    model = build(tokenizer)
+    rows = random_dna(np.random.default_rng(0), 2, 24)
+    batch = tokenizer([rows[0], rows[1][:13]], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs = model.network(**batch, output_hidden_states=True)
+        alone = model.network(**tokenizer(rows[1][:13], return_tensors="pt"))
+        stages, _ = model.network.read(batch["input_ids"][:1], None)
+        states = model(**batch, output_hidden_states=True).hidden_states
+        as_tuple = model(**batch, return_dict=False, output_hidden_states=True)
+        masked = KmerConvForMaskedLM(model.config).eval()(**batch, output_hidden_states=True)
+        embedded = model.network(
+            inputs_embeds=model.get_input_embeddings()(batch["input_ids"]), attention_mask=batch["attention_mask"]
+        )
+    assert [tuple(state.shape) for state in outputs.hidden_states] == [(2, 24, 8), (2, 24, 12), (2, 24, 16)]
+    assert torch.equal(outputs.hidden_states[-1], outputs.last_hidden_state)
+    for token in range(1, 23):
+        torch.testing.assert_close(outputs.last_hidden_state[0, token], stages[2][0, :, (token - 1) // 4])
+    torch.testing.assert_close(outputs.pooler_output, outputs.last_hidden_state[:, 0])
+    torch.testing.assert_close(outputs.last_hidden_state[0, 0], outputs.last_hidden_state[0, 1:23].mean(dim=0))
+    torch.testing.assert_close(outputs.last_hidden_state[1, :13], alone.last_hidden_state[0])
+    assert not outputs.last_hidden_state[1, 13:].any()
+    torch.testing.assert_close(embedded.last_hidden_state, outputs.last_hidden_state)
+    assert len(as_tuple) == 2
+    for mine, theirs in zip(states, outputs.hidden_states, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    assert len(masked.hidden_states) == 3
+
+
+def test_options_are_honoured_or_refused() -> None:
+    tokenizer = KmerTokenizer(3)
+    model = build(tokenizer)
+    batch = tokenizer("ACGTACGTAC", return_tensors="pt")
+    with fails("`output_attentions`"):
+        model(**batch, output_attentions=True)
+    with fails("`inputs_embeds`"):
+        model(inputs_embeds=torch.zeros(1, 8, 8))
+    with pytest.raises(TypeError):
+        model(**batch, position_ids=batch["input_ids"])
+    with fails("0 k-mers", " 1"):
+        model(input_ids=torch.tensor([[2, 3]]))
+    with fails("0 k-mers", " 1"):
+        model(input_ids=torch.tensor([[2, 9, 3], [2, 3, 0]]), attention_mask=torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    assert model.get_input_embeddings().weight.shape == (69, 8)
+    assert model.resize_token_embeddings(69) is model.get_input_embeddings() is model.network.embedding
+    with fails("70 token ids", "69"):
+        model.resize_token_embeddings(70)
+    other = KmerEmbedding(model.config)
+    model.set_input_embeddings(other)
+    assert model.network.embedding is other
+    model.config.problem_type = "single_label_classification"
+    with fails("`problem_type`", "regression"):
+        model(**batch, labels=torch.tensor([[1]]))
+
+
+def test_a_graph_holds_for_other_lengths() -> None:
+    """Exported at one number of rows and tokens, padding included."""
+    tokenizer, random = KmerTokenizer(3), np.random.default_rng(0)
+    model, size = build(tokenizer), torch.export.Dim.DYNAMIC
+
+    def batch(*lengths: int) -> dict[str, torch.Tensor]:
+        rows = [random_dna(random, 1, n)[0] for n in lengths]
+        inputs = tokenizer(rows, padding=True, return_tensors="pt")
+        return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+
+    shapes = {name: {0: size, 1: size} for name in ("input_ids", "attention_mask")}
+    program = torch.export.export(model, (), batch(33, 20, 7), dynamic_shapes=shapes).module()
+    with torch.no_grad():
+        for lengths in ((33, 9), (34, 12, 5, 30), (18,), (15, 16)):
+            inputs = batch(*lengths)
+            torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, rtol=0, atol=1e-5)
+
+
+def test_a_tuned_adapter_is_loaded_as_it_was(tmp_path: Path) -> None:
+    """It is saved without the norms' statistics, which therefore stay as they are, also in training."""
+    tokenizer = KmerTokenizer(3)
+    build(tokenizer).save_pretrained(tmp_path / "base")
+    base = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    adapter = LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["dense"], modules_to_save=["classifier"])
+    tuned = get_peft_model(base, adapter).train()
+    batch = tokenizer(random_dna(np.random.default_rng(0), 8, 40), return_tensors="pt")
+    optimizer = torch.optim.SGD([weight for weight in tuned.parameters() if weight.requires_grad], lr=0.1)
+    for _ in range(5):
+        tuned(**batch, labels=torch.linspace(-1, 1, 8)[:, None]).loss.backward()
+        optimizer.step()
+    tuned.save_pretrained(tmp_path / "adapter")
+    fresh = AutoModelForSequenceClassification.from_pretrained(tmp_path / "base")
+    again = PeftModel.from_pretrained(fresh, tmp_path / "adapter").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(again(**batch).logits, tuned.eval()(**batch).logits)
+        assert (again(**batch).logits - build(tokenizer)(**batch).logits).abs().max() > 1e-3
+
+
+ELSEWHERE = """
+import json, sys
+import torch
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+answers = []
+for folder in sys.argv[1:3]:
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
+    batch = tokenizer(["ACGTACGTAC", "GGATC"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        answers.append(model(**batch).logits[:, 0].tolist())
+    embed = pipeline("feature-extraction", model=folder, trust_remote_code=True)
+    answers[-1].append(len(embed("ACGTACGTAC")[0]))
+print(json.dumps(answers))
+"""
+
+
+def test_each_repository_runs_its_own_code(tmp_path: Path) -> None:
+    """Two folders in one process, one of which adds 100; `AutoModel` gives embeddings of every token."""
+    for name in ("first", "second"):
+        build(KmerTokenizer(3)).save_pretrained(tmp_path / name)
+        KmerTokenizer(3).save_pretrained(tmp_path / name)
+    code = tmp_path / "second" / "modeling_kmer_conv.py"
+    changed = code.read_text().replace(".mean(dim=0), None, None", ".mean(dim=0) + 100, None, None")
+    assert changed != code.read_text()
+    code.write_text(changed)
+    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "first"), str(tmp_path / "second")]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | {
+        "HF_HOME": str(tmp_path / "home")
+    }
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    first, second = json.loads(run.stdout.splitlines()[-1])
+    assert second[:2] == pytest.approx([value + 100 for value in first[:2]], abs=1e-4)
+    assert first[2] == second[2] == 10
 
 
 def test_low_rank_updates_train() -> None:

@@ -13,13 +13,14 @@ from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
+    BertModel,
     pipeline,
 )
 
 import run_finetune_regression
 import run_pretrain_mlm
 from kmerbert.models.loading import max_tokens
-from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification, split_frames
+from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification, KmerBertModel, split_frames
 from tests.support.messages import fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
@@ -68,6 +69,74 @@ def test_frames_by_hand() -> None:
     assert (frames.tolist(), mask) == ([[2, 10, 12, 3], [2, 11, 13, 3]], None)
     frames, mask = split_frames(ids[1:], None, 3, pad_id=0)
     assert frames.tolist() == [[2, 20, 23, 3], [2, 21, 24, 3], [2, 22, 3, 0]]
+
+
+def test_padding_may_be_on_the_left_and_rows_may_not_be_too_short() -> None:
+    model, tokenizer = build(3, 3), KmerTokenizer(3)
+    batch = tokenizer(["ACGTACGTACGTA", "ACGTAGG", "GGATC"], padding=True, return_tensors="pt")
+    shifts = (batch["attention_mask"] == 0).sum(dim=1).tolist()
+    left = {
+        name: torch.stack([row.roll(n) for row, n in zip(rows, shifts, strict=True)]) for name, rows in batch.items()
+    }
+    with torch.no_grad():
+        torch.testing.assert_close(model(**left).logits, model(**batch).logits)
+    with fails("2 k-mers", " 3"):
+        model(**tokenizer(["ACGT"], return_tensors="pt"))
+    with fails("2 k-mers", " 3"):
+        model(**tokenizer(["ACGT", "ACGTACG"], padding=True, return_tensors="pt"))
+
+
+def test_embeddings_are_those_of_the_frames() -> None:
+    """A k-mer's state is that of a plain BERT which reads the k-mer's frame alone."""
+    model, tokenizer = build(3, 3), KmerTokenizer(3)
+    embed = KmerBertModel(model.config).eval()
+    embed.load_state_dict(model.bert.state_dict())
+    plain = BertModel(BertConfig(**SIZES, vocab_size=69, initializer_range=0.5)).eval()
+    plain.load_state_dict(model.bert.state_dict())
+    batch = tokenizer(["ACGTTGCATTAC", "GGATCCA"], padding=True, return_tensors="pt")
+    with torch.no_grad():
+        outputs = embed(**batch, output_hidden_states=True, output_attentions=True)
+        whole = model(**batch, output_hidden_states=True, return_dict=False)
+        for row, n_kmers in enumerate((10, 5)):
+            firsts = []
+            for frame in range(3):
+                ids = torch.cat(
+                    [torch.tensor([2]), batch["input_ids"][row, 1 + frame : 1 + n_kmers : 3], torch.tensor([3])]
+                )
+                states = plain(ids[None]).last_hidden_state[0]
+                firsts.append(states[0])
+                torch.testing.assert_close(
+                    outputs.last_hidden_state[row, 1 + frame : 1 + n_kmers : 3], states[1:-1], rtol=0, atol=1e-5
+                )
+            torch.testing.assert_close(
+                outputs.last_hidden_state[row, 0], torch.stack(firsts).mean(dim=0), rtol=0, atol=1e-5
+            )
+            assert not outputs.last_hidden_state[row, n_kmers + 2 :].any()
+    assert len(outputs.hidden_states) == 3
+    torch.testing.assert_close(outputs.hidden_states[-1], outputs.last_hidden_state)
+    assert len(whole) == 2
+    torch.testing.assert_close(whole[1][-1], outputs.last_hidden_state)
+    with fails("`inputs_embeds`"):
+        model(inputs_embeds=torch.zeros(1, 9, 16))
+
+
+@pytest.mark.parametrize("is_padded", [False, True])
+def test_a_graph_holds_for_other_lengths(is_padded: bool) -> None:
+    model, size = build(3, 3), torch.export.Dim.DYNAMIC
+
+    def batch(n_rows: int, width: int) -> dict[str, torch.Tensor]:
+        inputs = {"input_ids": torch.randint(5, 69, (n_rows, width))}
+        if is_padded:
+            n_tokens = torch.randint(5, width + 1, (n_rows, 1))
+            inputs["attention_mask"] = (torch.arange(width) < n_tokens).long()
+        return inputs
+
+    shapes = {name: {0: size, 1: size} for name in batch(1, 9)}
+    program = torch.export.export(model, (), batch(3, 23), dynamic_shapes=shapes).module()
+    with torch.no_grad():
+        for n_rows, width in ((1, 23), (4, 24), (2, 25), (5, 9)):
+            inputs = batch(n_rows, width)
+            torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, rtol=0, atol=1e-5)
 
 
 def test_the_loss_is_that_of_the_averaged_outputs() -> None:

@@ -8,7 +8,14 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, BertConfig, BertForMaskedLM
 
-from kmerbert.models.loading import KMER_SETTINGS, load_config, load_model, load_tokenizer, max_tokens
+from kmerbert.models.loading import (
+    KMER_SETTINGS,
+    load_config,
+    load_model,
+    load_tokenizer,
+    max_tokens,
+    tokenizer_for,
+)
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
 
@@ -84,15 +91,97 @@ def test_a_checkpoint_of_other_kmers(name: str, given: Any, saved: str, checkpoi
         load_tokenizer(str(checkpoint), **{name: given})
 
 
-def test_a_checkpoint_that_does_not_say_its_kmers(copy: Path) -> None:
-    """Without a vocabulary the arguments say it, and the number of ids is checked."""
-    (copy / "tokenizer_config.json").unlink()
-    assert kmer_settings(load_tokenizer(str(copy))) == (3, 1, "ACGT")  # by vocab.txt
-    (copy / "vocab.txt").unlink()
-    tokenizer = load_tokenizer(str(copy), k=3, stride=2, alphabet="ACGT")
-    assert load_config(tokenizer, str(copy)).vocab_size == 69
-    with fails(f"`model_name_or_path` {copy}", "69", "k = 6 over ATCG", "4101", "`k`", "`alphabet`"):
-        load_config(load_tokenizer(str(copy)), str(copy))
+def test_every_file_says_the_kmers(copy: Path) -> None:
+    for name in ("tokenizer_config.json", "vocab.txt", "tokenizer.json"):
+        (copy / name).unlink()
+        assert kmer_settings(load_tokenizer(str(copy))) == (3, 2, "ACGT")  # at last by config.json alone
+    change(copy / "config.json", kmer_k=None)
+    with fails(f"`model_name_or_path` {copy}", "tokenizer_config.json", "vocab.txt"):
+        load_tokenizer(str(copy), k=3, stride=2, alphabet="ACGT")
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "parts"),
+    [
+        ("tokenizer_config.json", {"stride": 1}, ("stride 2", "config.json", "tokenizer_config.json with stride 1")),
+        ("config.json", {"kmer_alphabet": "ATCG"}, ("alphabet ATCG", "tokenizer_config.json with alphabet ACGT")),
+        ("config.json", {"kmer_k": 4}, ("k 4", "tokenizer_config.json with k 3")),
+    ],
+)
+def test_files_that_contradict_each_other(file: str, settings: dict, parts: tuple[str, ...], copy: Path) -> None:
+    change(copy / file, **settings)
+    with fails(f"`model_name_or_path` {copy}", *parts):
+        load_tokenizer(str(copy))
+
+
+def foreign(copy: Path, tokens: list[str], form: str = "wordlevel") -> str:
+    """The checkpoint as another project saves it: nothing but a tokenizer.json."""
+    for name in ("tokenizer_config.json", "vocab.txt", "tokenizer.json"):
+        (copy / name).unlink()
+    change(copy / "config.json", kmer_k=None, kmer_stride=None, kmer_alphabet=None)
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    content = {"model": {"vocab": vocabulary}, "added_tokens": [{"id": 1, "content": tokens[1]}]}
+    if form == "unigram":
+        content["model"]["vocab"] = [[token, -1.0] for token in tokens]
+    if form == "vocab.json":
+        (copy / "vocab.json").write_text(json.dumps(vocabulary))
+    else:
+        (copy / "tokenizer.json").write_text(json.dumps(content))
+    return str(copy)
+
+
+@pytest.mark.parametrize("form", ["wordlevel", "unigram", "vocab.json"])
+def test_a_foreign_vocabulary_is_compared_token_by_token(form: str, copy: Path) -> None:
+    ours = KmerTokenizer(3, alphabet="TGCA")._tokens
+    assert kmer_settings(load_tokenizer(foreign(copy, ours, form))) == (3, 1, "TGCA")
+
+
+@pytest.mark.parametrize("damage", ["special tokens", "two k-mers", "pieces", "nothing"])
+def test_as_many_tokens_with_another_meaning(damage: str, copy: Path) -> None:
+    tokens = KmerTokenizer(3, alphabet="ACGT")._tokens
+    if damage == "special tokens":
+        tokens[2], tokens[3] = tokens[3], tokens[2]
+    elif damage == "two k-mers":
+        tokens[30], tokens[31] = tokens[31], tokens[30]
+    elif damage == "pieces":
+        tokens[5:] = [f"A{number}" for number in range(64)]
+    else:
+        tokens = ["[PAD]", "[UNK]"]
+    with fails(copy / "tokenizer.json"):
+        load_tokenizer(foreign(copy, tokens), k=3, alphabet="ACGT")
+
+
+def test_code_of_a_checkpoint_is_neither_run_nor_asked_for(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load_tokenizer(str(copy))
+    (copy / "evil.py").write_text("raise SystemExit('the code was run')")
+    change(copy / "config.json", model_type="evilbert", auto_map={"AutoConfig": "evil.Config"})
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with fails(f"`model_name_or_path` {copy}", "evilbert", "not run"):
+        load_config(tokenizer, str(copy))
+
+
+@pytest.mark.parametrize(
+    ("settings", "names", "longest"),
+    [
+        ({"model_type": "bert", "config_overrides": TINY_BERT + ",max_position_embeddings=40"}, 3, 40),
+        ({"model_type": "modernbert", "config_overrides": TINY_BERT}, 2, 8192),
+        ({"model_type": "kmer_conv"}, 3, 10**30),
+    ],
+)
+def test_the_saved_tokenizer_knows_what_the_model_reads(
+    settings: dict, names: int, longest: int, tmp_path: Path
+) -> None:
+    tokenizer = KmerTokenizer(3)
+    config = load_config(tokenizer, **settings)
+    config.flanks = {"left": "ACGTACGTACGT", "right": "GGTTGGTTGGTT", "length": 4, "carried": [0, 0]}
+    model = load_model(AutoModelForSequenceClassification, config)
+    tokenizer_for(model, tokenizer).save_pretrained(tmp_path)
+    saved = KmerTokenizer.from_pretrained(tmp_path)
+    assert saved.model_max_length == pytest.approx(longest)
+    batch = saved("CCCCCC", return_tensors="pt")
+    assert len(batch) == names
+    assert batch["input_ids"].tolist() == [tokenizer("ACGTCCCCCCGGTT")["input_ids"]]
+    model.eval()(**batch)
 
 
 @pytest.mark.parametrize(
