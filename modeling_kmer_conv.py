@@ -8,7 +8,6 @@ settings.
 Padding may be on either side. In a batch with padding every row answers as it would alone.
 """
 
-from dataclasses import fields
 from inspect import signature
 from itertools import pairwise
 from typing import Any
@@ -29,7 +28,7 @@ from transformers.utils import can_return_tuple
 N_SPECIAL = 5  # ids below are not k-mers; as in tokenization_kmer.py, which may not be imported here
 OUTSIDE = 1e4  # subtracted from padding, so that it is no maximum; below what float16 can hold
 INHERITED_SETTINGS = (
-    *(field.name for field in fields(PretrainedConfig)), "num_labels", "output_attentions", "torch_dtype", "name_or_path",
+    *vars(PretrainedConfig()), "num_labels", "output_attentions", "torch_dtype", "name_or_path",
     "_name_or_path", "auto_map", "attn_implementation", "bos_token_id", "cls_token_id", "eos_token_id", "mask_token_id",
     "sep_token_id",
 )  # fmt: skip
