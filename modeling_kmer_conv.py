@@ -513,7 +513,7 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
         self.network = KmerConvModel(config)
         self.laterals = nn.ModuleList(_convolution(after, before, 1) for before, after in pairwise(config.widths))
         first = config.embedding_size
-        self.merge, self.norm = _convolution(first, first, config.kernel_size), nn.LayerNorm(first)
+        self.merge, self.merge_norm = _convolution(first, first, config.kernel_size), nn.LayerNorm(first)
         self.decoder = nn.Linear(first, config.vocab_size)
         self.post_init()
 
@@ -549,7 +549,7 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
         values = stages[-1]
         for lateral, finer in zip(reversed(self.laterals), reversed(stages[:-1]), strict=True):
             values = finer + lateral(values).repeat_interleave(2, dim=2)[..., : finer.shape[2]]
-        states = self.norm(nn.functional.silu(self.merge(values)).transpose(1, 2))
+        states = self.merge_norm(nn.functional.silu(self.merge(values)).transpose(1, 2))
         states = rolled(nn.functional.pad(states, (0, 0, 1, 1)), back)  # [CLS] and the last token
         if masked is not None:
             outputs = MaskedLMOutput(logits=self.decoder(states.flatten(0, 1)[masked]))

@@ -194,6 +194,16 @@ def test_masked_tokens_are_scored_as_all_are() -> None:
     assert result["masked"].tolist() == [1, 8, 12]
 
 
+def test_every_weight_of_a_masked_language_model_comes_back(tmp_path: Path) -> None:
+    """Two layers of one name, in the network and in the head, were exchanged."""
+    model = KmerConvForMaskedLM(KmerConvConfig(**SIZES, vocab_size=69, kmer_k=3))
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForMaskedLM.from_pretrained(tmp_path).state_dict()
+    assert all(torch.equal(weight, again[name]) for name, weight in model.state_dict().items())
+
+
 def test_a_position_sees_its_neighbours_alone() -> None:
     """The scores at a position change with a token in reach, and the stages reach over 4 positions and more."""
     tokenizer = KmerTokenizer(2)

@@ -302,6 +302,11 @@ def load_model(
         logger.info("%s from scratch, %.1f million parameters", type(model).__name__, model.num_parameters() / 1e6)
         return model
     model, missing = load_weights(auto_class, config, model_name_or_path, model_revision)
+    if "merge_norm.weight" in missing and "merge.weight" not in missing:
+        raise ValueError(
+            f"`model_name_or_path` {model_name_or_path}: its masked language model is of version 0.2 or older, where two layers "
+            "had one name, which transformers exchanges: pretrain it again (fine-tuning it is right)"
+        )
     prefix = f"{model.base_model_prefix}."
     lost = [name for name in missing if name.startswith(prefix) and "pooler" not in name]
     if lost:
