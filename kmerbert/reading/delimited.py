@@ -25,8 +25,9 @@ from kmerbert.reading.text import Block, n_lines, read_blocks
 
 LONGEST_ROW = 1 << 22  # bytes
 SURELY_DNA = 15  # a cell with this many letters that are all DNA is a sequence, and neither a name nor a word
+SHORT_DNA = 6  # and one with this many letters A, C, G, T, U and N, next to other cells
 _QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"')
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _N_SHOWN = 20  # first lines that are searched for what explains a wrong header
 
 
@@ -194,6 +195,12 @@ class DelimitedFile:
         return Batch({name: table.column(name).combine_chunks() for name in columns}, numbers)
 
     def _fail_ragged(self, row: pyarrow.csv.InvalidRow, line: int) -> NoReturn:
+        if "\n" in row.text:
+            raise ValueError(
+                f"{self.path}, line {line}: a quote in this row encloses a cell of several lines, and with it the row has "
+                f"{counted(row.actual_columns, 'column')}, but the first line {row.expected_columns}: close the quote in its own "
+                f"line, or delete it: {row.text[:60]!r}"
+            )
         hint, is_header = "", {*map(_kind, row.text.split(self.delimiter))} <= {"text", "nothing"}
         if row.text.rstrip(self.delimiter).count(self.delimiter) < row.expected_columns < row.actual_columns:
             hint = f"; more lines may end with {self.delimiter!r}: delete it"
@@ -320,8 +327,8 @@ def _looks_like_rows(before: list[str], opening: list[str], closing: list[str], 
 def _kind(cell: str) -> str:
     """What a cell holds: DNA, number, nothing or text."""
     cell = cell.strip().strip('"')
-    if len(cell) >= SURELY_DNA and is_dna(cell):
+    if is_dna(cell) and (len(cell) >= SURELY_DNA or (len(cell) >= SHORT_DNA and not set(cell.upper()) - set("ACGTUN"))):
         return "DNA"
-    if _NUMBER.fullmatch(cell):
+    if NUMBER.fullmatch(cell):
         return "number"
     return "text" if cell else "nothing"

@@ -158,7 +158,11 @@ def names_in(batch: Batch, source: Source, column: str) -> list[str]:
     Raises:
         ValueError: A row has none; the message has its location.
     """
-    values = pc.utf8_trim_whitespace(as_text(batch.columns[column]).fill_null("")).to_pylist()
+    try:
+        values = pc.utf8_trim_whitespace(as_text(batch.columns[column]).fill_null("")).to_pylist()
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        first, last = (source.location(int(batch.numbers[row])) for row in (0, -1))
+        raise ValueError(f"{first} to {last}: {column} is not text in UTF-8: write the column as text") from None
     if "" in values:
         location = source.location(int(batch.numbers[values.index("")]))
         raise ValueError(f"{location}: {column} is empty: every row needs one")

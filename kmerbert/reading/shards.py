@@ -167,6 +167,8 @@ def _open(path: str, filesystem: pyarrow.fs.FileSystem, columns: Sequence[str]) 
     except FILE_ERRORS as error:
         raise ValueError(f"{path}: not a whole Parquet file ({one_line(error)})") from None
     names = shard.metadata.schema.to_arrow_schema().names
+    if repeated := [name for name in columns if names.count(name) > 1]:
+        raise ValueError(f"{path}: the file has the column {repeated[0]!r} twice")
     if missing := [name for name in columns if name not in names]:
         raise ValueError(
             f"{path}: no column {missing[0]!r}; it has the columns {', '.join(map(repr, names[:12]))}; name them with "
@@ -178,14 +180,14 @@ def _open(path: str, filesystem: pyarrow.fs.FileSystem, columns: Sequence[str]) 
 def _local_files(path: str) -> list[str]:
     folder = Path(path)
     if folder.is_dir():
-        relative = (file.relative_to(folder) for file in folder.rglob("*.parquet"))
+        relative = (file.relative_to(folder) for file in folder.rglob("*") if file.suffix.lower() == ".parquet")
         # Other programs write unfinished files under such names.
         files = [str(folder / name) for name in relative if not any(part.startswith((".", "_")) for part in name.parts)]
     elif folder.is_file():
         files = [path]
     else:
         files = glob.glob(path, recursive=True)
-    if others := [name for name in files if not name.endswith(".parquet")]:
+    if others := [name for name in files if not name.lower().endswith(".parquet")]:
         raise ValueError(
             f"`streaming` reads .parquet files, but {others[0]} is none: leave it out, or write Parquet shards"
         )

@@ -22,7 +22,7 @@ import pyarrow.parquet
 from kmerbert.dna.sequences import describe_bad_letter, is_dna
 from kmerbert.errors import one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
-from kmerbert.reading.delimited import SURELY_DNA, Batch, DelimitedFile, Head
+from kmerbert.reading.delimited import NUMBER, SURELY_DNA, Batch, DelimitedFile, Head
 from kmerbert.reading.text import open_bytes, read_blocks, read_lines
 from tokenization_kmer import is_kmers
 
@@ -35,6 +35,10 @@ FORMATS = {
 }  # fmt: skip
 MISSING = ("", "NA", "N/A", "na", "nan", "NaN", "NAN", "null", "None")
 BATCH_ROWS, BATCH_LETTERS = 10_000, 1 << 24  # of FASTA and JSON lines, where one text may be a chromosome
+
+
+class RepeatedColumnError(ValueError):
+    """A table has two columns of one name."""
 
 
 class Source(Protocol):
@@ -83,9 +87,11 @@ def read_again(source: Source, columns: Sequence[str]) -> Iterator[Batch]:
 
 
 def has_column(source: Source, name: str) -> bool:
-    """Tells whether a source has a column; false, too, where a fault stops the reading itself."""
+    """Tells whether a source has a column, or two of the name; false, too, where a fault stops the reading itself."""
     try:
         next(source.batches([name]), None)
+    except RepeatedColumnError:  # whoever reads the column says so
+        return True
     except ValueError:
         return False
     return True
@@ -158,6 +164,8 @@ class _Text(NamedTuple):
                     return _separated_by(other)
         if any(len(cell) >= SURELY_DNA and is_dna(cell) for cell in head.cells):
             return "the first line is a row: write a line with the columns' names above it"
+        if len(head.cells) < 3 and is_dna(head.cells[0]):
+            return "the first line is taken for names: if it is a row, write a line with the columns' names above it"
         return None
 
 
@@ -328,7 +336,7 @@ class FileSource:
 
     def _check_columns(self, needed: list[str], names: list[str], text: "_Text | None" = None) -> None:
         if repeated := [name for name in needed if names.count(name) > 1]:
-            raise ValueError(f"{self.path}: the header has the column {repeated[0]!r} twice")
+            raise RepeatedColumnError(f"{self.path}: the header has the column {repeated[0]!r} twice")
         if not (missing := [name for name in needed if name not in names]):
             return
         hint = text.reason(needed) if text else None
@@ -370,9 +378,11 @@ class FileSource:
         try:
             with suppress(ValueError, RecursionError):
                 if isinstance(record := json.loads(line, object_pairs_hook=_object), dict):
+                    if "\\ud" in line.lower() and not _is_text(record):
+                        raise LookupError("a text contains half of a character, such as \\ud800 alone")
                     return record
         except LookupError as error:
-            raise ValueError(f"{self.location(number)}: the key {error.args[0]!r} is there twice") from None
+            raise ValueError(f"{self.location(number)}: {error.args[0]}") from None
         raise ValueError(
             f'{self.location(number)}: {line.strip()[:40]!r}: each line must be one object, {{"column": value, ...}}'
         )
@@ -420,14 +430,25 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     record = dict(pairs)
     if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise LookupError(next(key for key in keys if keys.count(key) > 1))
+        raise LookupError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
     return record
 
 
+def _is_text(record: dict[str, Any]) -> bool:
+    """Tells whether what was read from JSON can be written in UTF-8."""
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _looks_like_a_row(cells: list[str]) -> bool:
-    """Tells whether the cells of a first line are a sequence, or a sequence and a number."""
+    """Tells whether the cells of a first line are a sequence, or a sequence and a number; "dna" and "strand" are names."""
     sequence, *values = cells
     if len(values) > 1 or not (is_dna(sequence) or is_kmers(sequence)):
+        return False
+    if len(sequence) < SURELY_DNA and not is_kmers(sequence) and set(sequence.upper()) - set("ACGTUN"):
         return False
     return not values or _is_number(values[0]) or len(sequence) >= SURELY_DNA
 
@@ -461,10 +482,11 @@ def _in_blocks(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 def _column(values: list[Any]) -> pa.Array:
     """An Arrow column of values from JSON; text if they are of several kinds."""
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        return pa.array([None if value is None else str(value) for value in values])
+    kinds = {*map(type, values)} - {type(None)}
+    if len(kinds) < 2 or kinds == {int, float}:  # Arrow would take a truth value among numbers for 1
+        with suppress(pa.ArrowException, OverflowError):
+            return pa.array(values)
+    return pa.array([None if value is None else str(value) for value in values])
 
 
 @dataclass(frozen=True)
@@ -567,11 +589,8 @@ def readable_file(argument: str, path: Path) -> Iterator[None]:
 
 
 def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return text.strip() in MISSING
-    return True
+    text = text.strip()
+    return text in MISSING or NUMBER.fullmatch(text) is not None
 
 
 def as_text(values: pa.Array) -> pa.Array:
@@ -614,11 +633,13 @@ def to_numbers(values: pa.Array, source: Source, rows: np.ndarray, column: str) 
                     f"{source.location(int(number))}: {column} is {str(value)[:40]!r}: allowed are numbers"
                     f"{_number_hint(str(value))}"
                 ) from None
-        numbers = np.array([np.nan if value is None else float(value) for value in values.to_pylist()])
+        texts = ["" if value is None else str(value).strip() for value in values.to_pylist()]
+        numbers = np.array([np.nan if text in MISSING else float(text) for text in texts])
     if (is_infinite := np.abs(numbers) > np.finfo(np.float32).max).any():
         row = int(is_infinite.argmax())
         raise ValueError(
-            f"{source.location(int(rows[row]))}: {column} is {numbers[row]}: allowed are finite numbers (float32)"
+            f"{source.location(int(rows[row]))}: {column} is {str(values[row].as_py())[:40]}: allowed are finite numbers "
+            "(float32)"
         )
     return numbers
 
@@ -637,10 +658,14 @@ def _number_hint(text: str) -> str:
         return f" (write {whole} if the comma separates thousands, {decimal} if it is a decimal comma)"
     if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text):
         return f" (write decimals with a point: {text.replace(',', '.')})"
-    if re.fullmatch(r"[-+]?\d{1,3}([,.'\u2019\s]\d{3})+([.,]\d+)?", text):
+    if re.fullmatch(r"[-+]?\d{1,3}([,._'\u2019\s]\d{3})+([.,]\d+)?", text):
         return " (write thousands without separators, decimals with a point)"
+    if len(text) > 1 and text[0] == text[-1] == "'":
+        return " (only double quotes enclose a cell)"
     if text.startswith('"'):
         return " (a quote that encloses a cell follows its delimiter, without a blank)"
     if text.startswith("\u2212"):
         return " (its first letter only looks like a minus sign: write -)"
+    if text.lower() in ("true", "false"):
+        return " (write 1 for true and 0 for false)"
     return ""

@@ -109,6 +109,21 @@ def test_quotes_that_would_swallow_rows(lines: list[str], parts: tuple[str, ...]
         read(save(tmp_path, "\n".join(["sequence,value,note", *lines, ""])))
 
 
+def test_rows_of_short_sequences_that_a_quote_would_swallow(tmp_path: Path) -> None:
+    """Neither their sequences nor one number alone tell a row from a note of several lines."""
+    sequences = ["ACGTTGCA", "GGCATTAC", "TTGACCAT"]
+    content = f'sequence,value,note\n{sequences[0]},1,"odd\n{sequences[1]},2,x\n{sequences[2]},3,12"\n'
+    with fails("line 2: ", "line 4,", "rows"):
+        read(save(tmp_path, content))
+    note = '"see b, then\nc, and d"'
+    assert read(save(tmp_path, f"sequence,value,note\n{sequences[0]},1,{note}\n"))[1] == [2]
+
+
+def test_a_row_that_a_quote_has_joined_with_others(tmp_path: Path) -> None:
+    with fails("a.csv, line 2: ", "quote", "1 column,", "3", '"ACGT'):
+        read(save(tmp_path, 'sequence,value,note\n"ACGT,1,x\nGGCA,2,y"\nTTGA,3,z\n'))
+
+
 def test_rows_swallowed_by_a_cell_that_is_not_the_last(tmp_path: Path) -> None:
     names = ["sequence", "note", "value"]
     content = f'sequence,note,value\n{DNA[0]},"odd,1\n{DNA[1]},x,2\n{DNA[2]},12",3\n'

@@ -423,7 +423,7 @@ def test_rows_in_memory_have_no_checksum() -> None:
         ("headerless.txt", "ACGT\t1.5\n", ("sequence", "expression"), ("id", "ACGT")),
         ("a.fa", ">a\nAC\n", ("id", "sequence"), ("expression",)),
         ("a.jsonl", '{"id": 1, "sequence": "AC"}\n', ("id", "sequence"), ("expression",)),
-        ("twice.tsv", "id\tid\tsequence\n1\t2\tAC\n", ("sequence",), ("id",)),
+        ("twice.tsv", "id\tid\tsequence\n1\t2\tAC\n", ("sequence", "id"), ("expression",)),
         ("empty.tsv", "", (), ("id", "sequence")),
         ("latin.tsv", b"id\tsequence\n\xff\tAC\n", (), ("id", "sequence")),
     ],
@@ -507,7 +507,8 @@ def test_files_that_cannot_be_read_are_named_with_their_argument(tmp_path: Path)
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (pa.array(["1", " 2.5 ", "-3e2", "+4", "1_0"]), [1, 2.5, -300, 4, 10]),
+        (pa.array(["1", " 2.5 ", "-3e2", "+4", "\u00a05"]), [1, 2.5, -300, 4, 5]),
+        (pa.array(["1", "\u00a0NA"]), [1, np.nan]),
         (pa.array(["", "NA", "NaN", "nan", " NA ", "null", None, "N/A"]), [np.nan] * 8),
         (pa.array(["1"], pa.large_string()), [1]),
         (pa.array([1, None, 3]), [1, np.nan, 3]),
@@ -530,9 +531,13 @@ def test_numbers(values: pa.Array, expected: list[float]) -> None:
         (["1", "high"], ["line 6", "'high'"]),
         (["1", "2", "1,5"], ["line 7", "'1,5'", "point"]),
         (["inf"], ["line 5", "is inf"]),
-        (["1", "-Infinity"], ["line 6", "is -inf"]),
-        (["1", "1e39"], ["line 6", "is 1e+39", "float32"]),
-        (["1e999"], ["line 5", "is inf"]),
+        (["1", "-Infinity"], ["line 6", "is -Infinity"]),
+        (["1", "1e39"], ["line 6", "is 1e39", "float32"]),
+        (["1e999"], ["line 5", "is 1e999"]),
+        (["1", "1_100"], ["line 6", "'1_100'", "thousands"]),
+        (["1", "\u0663.\u0665"], ["line 6", "'\u0663.\u0665'"]),
+        (["1", "TRUE"], ["line 6", "'TRUE'", "write 1"]),
+        (["'1.5'"], ["line 5", "\"'1.5'\"", "double quotes"]),
         ([1.0, float("inf")], ["line 6", "is inf"]),
         ([[1], [2]], ["line 5", "'[1]'"]),
     ],
@@ -636,6 +641,30 @@ def test_keys_that_begin_in_a_later_line_of_json(
     assert rows(source, ["note"])["note"] == [None] * n_before + [1]
     assert has_column(source, "id")
     assert not has_column(source, "x")
+
+
+def test_half_of_a_character_in_json(tmp_path: Path) -> None:
+    """A text that cannot be written is an error of its line, whether or not its column is read."""
+    line = '{{"sequence": "ACGT", "id": "{}"}}\n'
+    with fails("a.jsonl, line 2: ", "\\ud800"):
+        rows(save(tmp_path, "a.jsonl", line.format("x") + line.format("\\ud800")), ["sequence"])
+    assert rows(save(tmp_path, "b.jsonl", line.format("\\ud83e\\uddec")), ["id"])["id"] == ["\U0001f9ec"]
+
+
+def test_truth_values_among_numbers_in_json(tmp_path: Path) -> None:
+    source = save(tmp_path, "a.jsonl", '{"expression": 1.5}\n{"expression": true}\n')
+    (batch,) = source.batches(["expression"])
+    with fails("a.jsonl, line 2: ", "expression", "'True'"):
+        to_numbers(batch.columns["expression"], source, batch.numbers, "expression")
+
+
+@pytest.mark.parametrize("name", ["dna", "strand", "Vkb"])
+def test_a_name_that_could_be_dna(name: str, tmp_path: Path) -> None:
+    """It names the column: read as a sequence, it would be a row that nobody has."""
+    content = f"{name}\n{LONG[0]}\n{LONG[1]}\n"
+    assert rows(FileSource(save(tmp_path, "a.txt", content).path, name), [name])[name] == LONG[:2]
+    with fails("a.txt", "'sequence'", f"'{name}'", "row"):
+        rows(save(tmp_path, "a.txt", content), ["sequence"])
 
 
 def test_keys_that_repeat_in_a_line_of_json(tmp_path: Path) -> None:
