@@ -23,7 +23,7 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 
-from baselines.tables import add_flags, check_predictions_file, read_splits, write_rows
+from baselines.tables import add_flags, check_predictions_file, letters, read_splits, write_rows
 from kmerbert.cli.programs import ProgramParser
 from kmerbert.cli.run import run
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     train, predicted = read_splits(args)
     check_predictions_file(output, args)
     rows = predicted["test" if "test" in predicted else "validation"]
-    train_counts, counts = count_kmers(train["sequence"].str.upper(), rows["sequence"].str.upper())
+    train_counts, counts = count_kmers(letters(train), letters(rows))
     model = fit_ridge(train_counts, train["observed"].to_numpy())
     write_rows(output, rows, model.predict(counts))
     result = {"n_train": len(train), "n_predicted": len(rows), "alpha": model.alpha}

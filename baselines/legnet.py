@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from baselines.tables import add_flags, check_predictions_file, read_splits, write_rows
+from baselines.tables import add_flags, check_predictions_file, letters, read_splits, write_rows
 from kmerbert.cli.programs import ProgramParser
 from kmerbert.cli.run import run
 
@@ -135,9 +135,9 @@ def fit_and_predict(args: argparse.Namespace) -> None:
         check_predictions_file(folder / f"{name}_predictions.tsv", args)
     length = int(rows["sequence"].str.len().max())
     mean, deviation = rows["observed"].mean(), rows["observed"].std(ddof=0)
-    network = train(encode(rows["sequence"].str.upper(), length), (rows["observed"] - mean) / deviation, args)
+    network = train(encode(letters(rows), length), (rows["observed"] - mean) / deviation, args)
     for name, others in predicted.items():
-        predictions = predict(network, encode(others["sequence"].str.upper(), length)) * deviation + mean
+        predictions = predict(network, encode(letters(others), length)) * deviation + mean
         write_rows(folder / f"{name}_predictions.tsv", others, predictions)
         r = f"r {np.corrcoef(predictions, others['observed'])[0, 1]:.4f}, " if "observed" in others else ""
         print(f"{name}: {r}{len(others)} rows")

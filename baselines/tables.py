@@ -5,14 +5,19 @@ So a baseline takes every format that run_finetune_regression.py takes, its mess
 """
 
 import argparse
+import logging
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from kmerbert.cli.programs import ProgramParser
+from kmerbert.dna.sequences import canonical
 from kmerbert.predicting.writers import check_output, write_predictions
+from kmerbert.reading.rows import SPLIT_NAMES, read_dna
 from kmerbert.reading.sources import Batch, FileSource, as_text, has_column, to_numbers
+
+logger = logging.getLogger(__name__)
 
 
 def add_flags(parser: ProgramParser) -> None:
@@ -37,8 +42,9 @@ def read_splits(args: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.Da
     table = read_table(args.train_file, args.sequence_column, args.label_column, args.split_column)
     train, predicted, splits = table, {}, ""
     if args.split_column:
-        train = table[table["split"] == "train"]
-        predicted["validation"] = table[table["split"] == "validation"]
+        codes = table["split"].str.strip().str.lower().map(SPLIT_NAMES)
+        train = table[codes == SPLIT_NAMES["train"]]
+        predicted["validation"] = table[codes == SPLIT_NAMES["validation"]]
         splits = f"; {args.split_column} contains: {', '.join(sorted(set(table['split'])))}"
     if args.test_file:
         predicted["test"] = read_table(args.test_file, args.sequence_column, args.label_column, needs_values=False)
@@ -48,7 +54,19 @@ def read_splits(args: argparse.Namespace) -> tuple[pd.DataFrame, dict[str, pd.Da
             f"{args.train_file}: {len(train)} rows to train on, {sum(map(len, predicted.values()))} to predict{splits}: give "
             "`test_file`, or `split_column` with rows `train` and `validation`"
         )
+    trained = set(letters(train))
+    for name, rows in predicted.items():
+        if n_shared := int(letters(rows).isin(trained).sum()):
+            logger.warning(
+                "%d of %d %s rows have the sequence of a training row: a score of them says little about new sequences",
+                *(n_shared, len(rows), name),
+            )
     return train, predicted
+
+
+def letters(rows: pd.DataFrame) -> pd.Series:
+    """Returns the sequences of a result of `read_table` in the letters ACGTN, as the project's models read them."""
+    return rows["sequence"].map(lambda sequence: canonical(sequence.strip()))
 
 
 def read_table(
@@ -71,7 +89,8 @@ def read_table(
         `observed`, float64, and `split`, text, if the table has them.
 
     Raises:
-        ValueError: The file cannot be read, has no rows or lacks a column, or a sequence or a measured value is missing.
+        ValueError: The file cannot be read, has no rows or lacks a column; or a sequence is missing or no DNA, a measured
+            value is missing, or a split has another name than those of run_finetune_regression.py.
     """
     source = FileSource(Path(path), sequence_column, label_column)
     names = {"sequence": sequence_column}
@@ -100,6 +119,11 @@ def _read_batch(batch: Batch, source: FileSource, names: dict[str, str]) -> pd.D
         if is_missing.any():
             location = source.location(int(batch.numbers[is_missing][0]))
             raise ValueError(f"{location}: {column} is missing: remove the row")
+    read_dna(batch, source, names["sequence"])
+    for row, split in enumerate(columns.get("split", ())):
+        if split.strip().lower() not in SPLIT_NAMES:
+            location = source.location(int(batch.numbers[row]))
+            raise ValueError(f"{location}: {names['split']} is {split!r}: allowed are train, validation and test")
     return pd.DataFrame({"id": batch.numbers.astype(str)} | columns)
 
 

@@ -192,9 +192,9 @@ def unpack(archive: Path, overwrite: bool) -> list[Path]:
 
 def read_sums(path: Path) -> dict[str, str]:
     """Return name -> SHA-256 from a file in the format of `sha256sum`; empty if there is no such file."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for line in lines:
-        if not re.fullmatch(r"[0-9a-f]{64} [ *].+", line):
+        if not re.fullmatch(r"[0-9a-f]{64} [ *][^\ufffd]+", line):
             raise ValueError(f"{path} has a line that is no SHA-256 and file name, {line[:40]!r}: delete the line")
     return {line[66:]: line[:64] for line in lines}
 

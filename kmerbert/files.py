@@ -210,7 +210,16 @@ def read_json(path: Path, object_pairs_hook: Callable[[list[tuple[str, Any]]], A
         OSError: It cannot be opened.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=object_pairs_hook)
+        text = path.read_text(encoding="utf-8-sig")
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from None
+    return parse_json(text, path, object_pairs_hook)
+
+
+def parse_json(text: str, path: Path, object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Reads JSON from the text of a file; see `read_json`."""
+    try:
+        return json.loads(text, object_pairs_hook=object_pairs_hook)
     except RecursionError:
         raise ValueError(f"{path} is not JSON that can be read: its brackets are nested too deeply") from None
     except ValueError as error:

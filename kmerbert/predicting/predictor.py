@@ -27,7 +27,7 @@ from kmerbert.models.outputs import output_layer
 from kmerbert.predicting.ensemble import check_strands, load_ensemble, output_names
 from kmerbert.predicting.inputs import Inputs, open_inputs
 from kmerbert.predicting.intervals import Intervals, read_intervals
-from kmerbert.predicting.table import prediction_table
+from kmerbert.predicting.table import output_suffixes, prediction_table
 from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import Batch, FileSource, Source
 from kmerbert.reading.training_sample import Trained, TrainingSample
@@ -40,6 +40,9 @@ CHUNK_ROWS, CHUNK_BYTES = 50_000, 1 << 26
 CPU_BATCH_TOKENS, BATCH_TOKENS = 1 << 12, 1 << 16
 # Predictions for sequences that are shorter or longer than those of training by more than this share are a guess.
 LENGTH_TOLERANCE = 0.1
+# Rows of a calibration file that are predicted again, and how far apart both predictions may be, as a share of the errors
+# there: bfloat16 changes a hundredth, another training run of the same model about a third.
+N_COMPARED, OTHER_PREDICTIONS = 64, 0.1
 
 
 class Predicted(NamedTuple):
@@ -316,35 +319,68 @@ class Predictor:
             "use another checkpoint"
         )
 
-    def _find_trained(self, sequences: list[str]) -> Iterator[tuple[str, Trained]]:
-        """Which sequences, as the models read them, each model that knows was trained on."""
+    def _find_trained(
+        self, find: Callable[[TrainingSample, bool, int | None], Trained]
+    ) -> Iterator[tuple[str, Trained]]:
+        """Which sequences each model that knows was trained on; `find` asks its sample, as that model reads them."""
         for name, model, sample in zip(self.checkpoints, self.models, self._samples, strict=True):
             if sample is not None:
-                yield name, sample.find(sequences, getattr(model.config, "both_strands", False))
+                config = model.config
+                longest = getattr(config, "sequence_length", (None,))[-1]
+                yield name, find(sample, getattr(config, "both_strands", False), longest)
 
     def _check_calibration(self, table: pd.DataFrame, path: str) -> None:
-        """Raises ValueError if a model was trained on rows of the calibration file, as far as sequences tell."""
+        """Raises ValueError if a model was trained on rows of the calibration file, as far as sequences tell.
+
+        Predictions that are not those of the models are told: their errors say nothing about the models'.
+        """
         if "sequence" not in table or not len(table):
             return
-        source, spec = FileSource(Path(path)), RowSpec("sequence", flanks=self.flanks, max_tokens=self.max_tokens)
-        first = 1 if source.format == "parquet" else 2
-        batch = Batch({"sequence": pa.array(table["sequence"].astype(str))}, first + np.arange(len(table)))
-        try:
-            sequences = read_rows(batch, source, spec, self.tokenizer, is_trained=True)[0]
-        except ValueError:  # sequences that the models cannot read are not those that they were trained on
-            return
-        for name, found in self._find_trained(sequences):
+        source, sequences = FileSource(Path(path)), table["sequence"].astype(str).tolist()
+        for name, found in self._find_trained(
+            lambda sample, *reading: sample.find_written(sequences, self.flanks, *reading)
+        ):
             if found.rows.any():
-                row = int(found.rows.argmax())
+                location = source.location(int(table.index[found.rows.argmax()]))
                 raise ValueError(
-                    f"`calibration_file` {source.location(first + row)}: {name} was trained on this sequence, and on about "
+                    f"`calibration_file` {location}: {name} was trained on this sequence, and on about "
                     f"{found.share:.0%} of these {len(table)} rows: errors there are smaller than for new sequences, and intervals "
                     "would be too narrow; give held-out rows, such as its validation_predictions.tsv"
                 )
+        self._warn_of_other_predictions(table, source)
+
+    def _warn_of_other_predictions(self, table: pd.DataFrame, source: FileSource) -> None:
+        """Warns of a calibration file with predictions of other models, by some of its rows."""
+        rows = np.unique(np.linspace(0, len(table) - 1, N_COMPARED).astype(np.int64))
+        some = table.iloc[rows]
+        spec = RowSpec("sequence", flanks=self.flanks, max_tokens=self.max_tokens)
+        batch = Batch({"sequence": pa.array(some["sequence"].astype(str))}, some.index.to_numpy())
+        try:
+            sequences = read_rows(batch, source, spec, self.tokenizer, is_trained=True)[0]
+        except ValueError:  # these rows cannot be predicted again as they are
+            return
+        values = self.predict_prepared(sequences).mean(axis=1)
+        self._n_kmers = self._n_unknown = 0  # only the rows to predict are judged by their letters
+        for output, suffix in enumerate(output_suffixes(self.outputs)):
+            columns = [f"prediction{suffix}", f"observed{suffix}"]
+            if not set(columns) <= set(some):
+                continue
+            written, observed = some[columns].to_numpy(np.float64).T
+            apart, errors = np.abs(written - values[:, output]), np.abs(written - observed)
+            if np.isnan(errors).all() or np.median(apart) <= OTHER_PREDICTIONS * np.nanmedian(errors):
+                continue
+            row = int(apart.argmax())
+            logger.warning(
+                "%s: %s is %g, but what is to predict now says %g of this sequence: errors of other predictions give wrong intervals; "
+                "write `calibration_file` with run_predict.py, the same models and the same flags",
+                *(source.location(int(some.index[row])), columns[0], written[row], values[row, output]),
+            )
 
     def _warn_of_trained(self, sequences: list[str], numbers: np.ndarray, source: Source) -> None:
         """Warns once if a model was trained on sequences that it predicts."""
-        for name, found in self._find_trained(sequences) if not self._has_warned_of_trained else ():
+        if self._has_warned_of_trained:
+            return
+        for name, found in self._find_trained(lambda sample, *reading: sample.find(sequences, *reading)):
             if found.rows.any():
                 self._has_warned_of_trained = True
                 logger.warning(

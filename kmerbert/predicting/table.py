@@ -146,7 +146,7 @@ def align_rows(baseline: pd.DataFrame, table: pd.DataFrame, path: str) -> pd.Dat
     keys = [column for column in ("id", "sequence") if column in table and column in baseline]
     if not keys:
         raise ValueError(f"`baseline_file` {path}: needs a column 'id' or 'sequence' that `predictions_file` has, too")
-    names = [rows[keys].astype(str).agg(" ".join, axis=1) for rows in (table, baseline)]
+    names = [_named(rows, keys).agg(" ".join, axis=1) for rows in (table, baseline)]
     try:
         ordered = baseline.iloc[match_rows(*names)]
     except ValueError as error:
@@ -178,15 +178,28 @@ def check_sequences(table: pd.DataFrame, other: pd.DataFrame, argument: str, pat
         return
     sequences = []
     for rows in (table, other):
-        single = rows[["id", "sequence"]].astype(str).drop_duplicates("id", keep=False)  # repeated ids name nothing
-        sequences.append(single.set_index("id")["sequence"].str.strip().str.upper())
+        single = _named(rows, ["id", "sequence"]).drop_duplicates("id", keep=False)  # repeated ids name nothing
+        sequences.append(single.set_index("id")["sequence"])
     both = pd.concat(sequences, axis=1, join="inner", keys=["here", "there"])
+    if set(table["id"].astype(str)).isdisjoint(other["id"].astype(str)):
+        logger.warning(
+            "`%s` %s has none of the ids in `predictions_file`, such as %s: its values are those of other rows",
+            *(argument, path, repr(str(table["id"].iloc[0]))),
+        )
     differing = both[both["here"] != both["there"]]
     for name, row in differing[:1].iterrows():
         raise ValueError(
             f"`{argument}` {path}: id {name!r} has the sequence {row['there'][:40]!r}, but {row['here'][:40]!r} in "
             f"`predictions_file` ({len(differing)} of {len(both)} ids differ): these are other rows; give a table of the same"
         )
+
+
+def _named(rows: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Columns that name rows, as text; sequences in one spelling, whatever a table has."""
+    names = rows[columns].astype(str)
+    if "sequence" in columns:
+        names["sequence"] = names["sequence"].str.strip().str.upper().str.replace("U", "T")
+    return names
 
 
 def match_rows(keys: ArrayLike, other_keys: ArrayLike) -> np.ndarray:
@@ -246,7 +259,7 @@ def read_table(source: FileSource, argument: str) -> pd.DataFrame:
         batches = list(source.batches(names))
     kind = None if batches else pa.string()
     arrays = {name: pa.chunked_array([batch.columns[name] for batch in batches], kind) for name in names}
-    table = pa.table(arrays).to_pandas()
+    table = pa.table(arrays).to_pandas(integer_object_nulls=True)  # as float64, long ids would lose digits
     table.index = pd.Index(np.concatenate([np.empty(0, np.int64), *(batch.numbers for batch in batches)]))
     return table
 
@@ -262,10 +275,18 @@ def read_numbers(table: pd.DataFrame, column: str, source: FileSource, is_needed
 
 
 def _warn_of_ids(table: pd.DataFrame, source: FileSource) -> None:
-    """Warns of an id that has more than one sequence."""
+    """Warns of an id that has more than one sequence, and of rows that are there twice."""
     if not {"id", "sequence"} <= set(table):
         return
-    pairs = table[["id", "sequence"]].drop_duplicates()
+    repeated = table.duplicated()
+    for row in np.flatnonzero(repeated)[:1]:
+        first = np.flatnonzero((table.astype(str) == table.iloc[row].astype(str)).all(axis=1))[0]
+        logger.warning(
+            "%s and %s are the same row, with the id %r (repeated rows: %d): such rows count more than once",
+            *(source.location(int(table.index[first])), source.location(int(table.index[row]))),
+            *(str(table["id"].iloc[row]), repeated.sum()),
+        )
+    pairs = _named(table, ["id", "sequence"]).drop_duplicates()
     for position in np.flatnonzero(pairs["id"].duplicated())[:1]:
         first = np.flatnonzero(pairs["id"] == pairs["id"].iloc[position])[0]
         logger.warning(

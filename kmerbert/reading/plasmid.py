@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from kmerbert.dna.sequences import canonical
-from kmerbert.files import read_json
+from kmerbert.files import parse_json, split_endings
 from kmerbert.reading.sources import read_fasta
 from kmerbert.reading.text import read_text
 from tokenization_kmer import SEARCHED, Flanks
@@ -35,14 +35,18 @@ def read_flanks(path: Path, length: int, insert: str | None = None) -> Flanks:
 
 def _read_plasmid(path: Path) -> str:
     try:
-        text = read_text(path)
+        text = read_text(path).lstrip()
         if text.startswith(">"):
             text = next(read_fasta(text.split("\n"))).sequence
-        elif path.suffix == ".json":
-            text = read_json(path)
+        elif split_endings(path)[0] == ".json":
+            text = parse_json(text, path)
+            if not isinstance(text, str):
+                raise ValueError(f"its JSON is {str(text)[:40]!r}: it must be one text, the sequence")
         else:
-            text = text.partition("\n")[0]
-        return canonical(str(text).strip())
+            text = text.partition("\n")[0].rstrip()
+        if not text:
+            raise ValueError("it is empty")
+        return canonical(text)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error  # without the path again
         raise ValueError(f"`flank_file` {path}: no sequence can be read from it: {reason}") from None

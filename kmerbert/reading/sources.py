@@ -164,7 +164,7 @@ class _Text(NamedTuple):
                     return _separated_by(other)
         if any(len(cell) >= SURELY_DNA and is_dna(cell) for cell in head.cells):
             return "the first line is a row: write a line with the columns' names above it"
-        if len(head.cells) < 3 and is_dna(head.cells[0]):
+        if len(head.cells) < 3 and is_dna(head.cells[0]) and _could_be_a_name(head.cells[0]):
             return "the first line is taken for names: if it is a row, write a line with the columns' names above it"
         return None
 
@@ -443,12 +443,17 @@ def _is_text(record: dict[str, Any]) -> bool:
     return True
 
 
+def _could_be_a_name(text: str) -> bool:
+    """Tells whether DNA is as short as a name, and has other letters than most DNA."""
+    return len(text) < SURELY_DNA and not is_kmers(text) and bool(set(text.upper()) - set("ACGTUN"))
+
+
 def _looks_like_a_row(cells: list[str]) -> bool:
     """Tells whether the cells of a first line are a sequence, or a sequence and a number; "dna" and "strand" are names."""
     sequence, *values = cells
     if len(values) > 1 or not (is_dna(sequence) or is_kmers(sequence)):
         return False
-    if len(sequence) < SURELY_DNA and not is_kmers(sequence) and set(sequence.upper()) - set("ACGTUN"):
+    if _could_be_a_name(sequence):
         return False
     return not values or _is_number(values[0]) or len(sequence) >= SURELY_DNA
 

@@ -8,12 +8,15 @@ with its flanks, cut, without windows. Near duplicates have other hashes.
 
 import base64
 import binascii
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
-from kmerbert.dna.sequences import reverse_complements
+from kmerbert.dna.sequences import canonical, reverse_complements
 from kmerbert.reading.rows import hash_texts
+from tokenization_kmer import Flanks
 
 SIZE = 512  # hashes; 5,500 letters in config.json
 
@@ -61,21 +64,55 @@ class TrainingSample(NamedTuple):
         hashes = np.union1d(self.hashes, other.hashes)
         return TrainingSample(hashes[hashes <= min(ends)] if ends else hashes[:SIZE])
 
-    def find(self, sequences: list[str], both_strands: bool = False) -> Trained:
+    def find(self, sequences: list[str], both_strands: bool = False, longest: int | None = None) -> Trained:
         """Looks for sequences that were trained on.
 
         Args:
             sequences: As the model reads them, in the letters ACGTN.
             both_strands: Whether their reverse complements count, too.
+            longest: Bases of the longest training sequence, to which longer ones may have been cut; None if unknown.
         """
-        return self.find_hashes(
-            hash_texts(sequences), hash_texts(reverse_complements(sequences)) if both_strands else None
-        )
+        rows = np.zeros(len(sequences), bool)
+        for strands in (sequences, reverse_complements(sequences)) if both_strands else (sequences,):
+            rows |= np.isin(hash_texts(strands), self.hashes)
+            if longest and any(len(strand) > longest for strand in strands):
+                rows |= np.isin(hash_texts([strand[:longest] for strand in strands]), self.hashes)
+        return self._trained(rows)
+
+    def find_written(
+        self, texts: Sequence[str], flanks: Flanks | None, both_strands: bool = False, longest: int | None = None
+    ) -> Trained:
+        """Looks for sequences as a table has them: of any spelling, without flanks; what is no DNA was not trained on.
+
+        Args:
+            texts: The sequences.
+            flanks: That the model reads around them, or None.
+            both_strands, longest: As for `find`.
+        """
+        known, sequences = [], []
+        for row, text in enumerate(texts):
+            with suppress(ValueError):
+                sequences.append(canonical(text.strip()))
+                known.append(row)
+        if flanks:
+            sequences = _between(sequences, flanks)
+        rows = np.zeros(len(texts), bool)
+        rows[known] = self.find(sequences, both_strands, longest).rows
+        return self._trained(rows)
 
     def find_hashes(self, hashes: np.ndarray, others: np.ndarray | None = None) -> Trained:
         """Looks for hashes of sequences, uint64 (n,), or of their reverse complements."""
         rows = np.isin(hashes, self.hashes)
-        rows = rows if others is None else rows | np.isin(others, self.hashes)
-        is_all = len(self.hashes) < SIZE
-        known = 1.0 if is_all else float(self.hashes[-1]) / 2.0**64
-        return Trained(rows, min(1.0, np.count_nonzero(rows) / max(known * len(hashes), 1.0)))
+        return self._trained(rows if others is None else rows | np.isin(others, self.hashes))
+
+    def _trained(self, rows: np.ndarray) -> Trained:
+        known = 1.0 if len(self.hashes) < SIZE else float(self.hashes[-1]) / 2.0**64
+        return Trained(rows, min(1.0, np.count_nonzero(rows) / max(known * len(rows), 1.0)))
+
+
+def _between(sequences: list[str], flanks: Flanks) -> list[str]:
+    """The sequences between flanks; each by itself if they are not of one kind."""
+    try:
+        return flanks.extend(sequences)
+    except LookupError:
+        return [flanks.extend([sequence])[0] for sequence in sequences]

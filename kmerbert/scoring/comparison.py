@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kmerbert.dna.sequences import canonical
 from kmerbert.predicting.intervals import interval_metrics
 from kmerbert.predicting.table import (
     align_rows,
@@ -106,17 +105,16 @@ class Comparison:
         sample = TrainingSample.from_text(config.get("training_sample"))
         if sample is None or "sequence" not in self.names:
             return None
-        try:
-            sequences = [canonical(sequence.strip()) for sequence in self.names["sequence"].astype(str)]
-            sequences = Flanks(**config["flanks"]).extend(sequences) if config.get("flanks") else sequences
-        except (ValueError, LookupError):  # not sequences that the model can read
-            return None
-        found = sample.find(sequences, bool(config.get("both_strands")))
+        flanks = Flanks(**config["flanks"]) if config.get("flanks") else None
+        longest = config.get("sequence_length", (None,))[-1]
+        found = sample.find_written(
+            self.names["sequence"].astype(str), flanks, bool(config.get("both_strands")), longest
+        )
         if not found.rows.any():
             return None
         return (
             f"warning: the model was trained on the sequence of row {found.rows.argmax() + 1}, and on about {found.share:.0%} of "
-            f"these {len(sequences)} rows: such a score says nothing about new sequences"
+            f"these {len(found.rows)} rows: such a score says nothing about new sequences"
         )
 
     @property

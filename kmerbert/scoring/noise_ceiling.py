@@ -9,6 +9,7 @@ import pandas as pd
 from kmerbert.predicting.table import check_columns, check_sequences, read_headed, read_numbers
 
 LEAST_ROWS = 3
+SURELY_A_COPY = 10  # rows in which two replicates are equal; in fewer, they may be by chance
 
 
 class NoiseCeiling(NamedTuple):
@@ -50,8 +51,8 @@ def noise_ceiling(replicates: np.ndarray, names: list[str]) -> NoiseCeiling:
         names: Names of the N columns, for messages.
 
     Raises:
-        ValueError: There are fewer than two columns, or one twice; fewer than three rows have all replicates; a column
-            does not vary; or the replicates agree less than by chance.
+        ValueError: There are fewer than two columns, or one twice, also under two names; fewer than three rows have all
+            replicates; a column does not vary; or the replicates agree less than by chance.
     """
     argument = f"`replicate_columns` {','.join(names)}"
     if len(names) < 2 or len(set(names)) < len(names):
@@ -65,6 +66,11 @@ def noise_ceiling(replicates: np.ndarray, names: list[str]) -> NoiseCeiling:
     for name, values in zip(names, complete.T, strict=True):
         if np.ptp(values) == 0:
             raise ValueError(f"{argument}: {name} is {values[0]:g} in all {len(complete)} rows: leave that column out")
+    for (name, values), (other, others) in combinations(zip(names, complete.T, strict=True), 2):
+        if len(complete) >= SURELY_A_COPY and np.array_equal(values, others):
+            raise ValueError(
+                f"{argument}: {name} and {other} are equal in all {len(complete)} rows: a copy says nothing about noise"
+            )
     matrix, n = np.corrcoef(complete, rowvar=False), len(names)
     r = float(np.mean([matrix[pair] for pair in combinations(range(n), 2)]))
     if r < 0:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, is_dna
 from kmerbert.errors import one_line
+from kmerbert.files import split_endings
 from kmerbert.reading.delimited import SURELY_DNA, DelimitedFile
 from kmerbert.reading.rows import hash_texts, names_in
 from kmerbert.reading.sources import FileSource
@@ -139,7 +140,9 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
     """The file, what its members are known by, these, and a hint for messages."""
     source = FileSource(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file")
+        raise ValueError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
+    if split_endings(path)[0] == ".parquet":
+        raise ValueError(f"{path}: not a table of clusters; {ALLOWED}")
     try:
         first = next((lines[0].as_py() for lines, _ in _lines(path)), "")
     except OSError as error:
@@ -157,10 +160,11 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
     columns = [name for name in (prefer, "id", "sequence") if name in names]
     if "cluster" in names and columns:
         return source, columns[0], _read_table(source, columns[0], names), ""
-    if len(names) != 2 or columns or "cluster" in names:
-        raise ValueError(f"{path}: its first line is {first[:60]!r}; {ALLOWED}")
+    if len(names) != 2 or columns or "cluster" in map(str.lower, names):
+        first = table.head.lines[0]
+        raise ValueError(f"{path}: its first line is {first[:60]!r}{'' if first else ' (empty: delete it)'}; {ALLOWED}")
     by = "sequence" if len(names[1]) >= SURELY_DNA and is_dna(names[1]) else "id"
-    return source, by, _read_pairs(table), ""
+    return source, by, _read_pairs(table), "; of two columns, the first has the representatives, the second the members"
 
 
 def _lines(path: Path) -> Iterator[tuple[pa.Array, np.ndarray]]:

@@ -126,7 +126,13 @@ def check_leaks(
         codes = np.concatenate([np.full(len(part.rows), SPLITS.index(split), np.int8) for split, part in parts.items()])
         if pair := find_leak(values, codes):
             first, second = (f"{locate(parts.values(), row)} ({SPLITS[codes[row]]})" for row in pair)
-            raise ValueError(f"{first} and {second} have the same {what}: {remedy}")
+            split = max(codes[list(pair)])
+            is_split = codes == split
+            n_shared = np.count_nonzero(np.isin(values[is_split], values[~is_split]))
+            raise ValueError(
+                f"{first} and {second} have the same {what}, as {n_shared} of {np.count_nonzero(is_split)} "
+                f"{SPLITS[split]} rows have with rows of other splits: {remedy}"
+            )
         if attribute == "keys":
             _check_repeats(parts, values, keep_duplicates, label_columns)
         elif attribute == "strand_keys":

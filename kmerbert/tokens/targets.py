@@ -11,6 +11,8 @@ IGNORED = -100
 # Models compute and answer in float32. If neighbouring float32 numbers of the labels' size are further apart than this share
 # of their standard deviation, differences between rows are lost.
 COARSEST = 0.01
+# Standard deviations that leave room in float32 for weights that are smaller, and for values that are further from the mean.
+SMALLEST, LARGEST = 1e-30, 1e30
 
 
 def check_precision(name: str, values: np.ndarray, scale: float) -> None:
@@ -22,9 +24,15 @@ def check_precision(name: str, values: np.ndarray, scale: float) -> None:
         scale: Its standard deviation; 0 for a constant, of which nothing is said.
 
     Raises:
-        ValueError: The values are so far from 0 that their differences are beyond the digits of float32.
+        ValueError: The values are so far from 0 that their differences are beyond the digits of float32, or these are too
+            small or too large for it.
     """
     furthest = float(np.nanmax(np.abs(values)))
+    if scale and not SMALLEST <= scale <= LARGEST:
+        raise ValueError(
+            f"{name}: values differ by {scale:.3g} (standard deviation), but models compute in float32 and need {SMALLEST:g} to "
+            f"{LARGEST:g}: write the values in another unit"
+        )
     if scale and np.spacing(np.float32(furthest)) > COARSEST * scale:
         raise ValueError(
             f"{name}: values up to {furthest:.10g} differ by {scale:.3g} only (standard deviation), but models compute in float32, "

@@ -1,7 +1,7 @@
 """From flags to splits: which files and columns are read, which rows train, validate and test, which are an error."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from tokenization_kmer import Flanks, KmerTokenizer
 logger = logging.getLogger(__name__)
 # Metrics that say nothing about constant values.
 CORRELATIONS = ("pearsonr", "spearmanr", "r2")
+FAR = 10  # standard deviations of the training values, between values of one unit
 FLANK_LENGTH = 150  # bases of a plasmid on each side, unless --flank_length is given
 
 
@@ -74,6 +75,8 @@ def load_splits(
             # Pretraining reads the values that the most expressed rows are chosen by, and fits none.
             own_spec = replace(spec, labels=label_columns or _top_label(arguments))
         tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
+        if split == "train" and flanks and flanks.carried and flanks != _learnt(flanks, source, arguments):
+            raise ValueError(f"{source.name}: the file was changed after the flanks were learnt from it: start again")
         check_unknown(tables[split].unknown_share, source.name)
         if label_columns and not spec.id and has_column(source, "id"):  # predictions get this column
             check_ids(source, "id")
@@ -159,8 +162,8 @@ def load_flanks(arguments: SequenceDataArguments, config: PretrainedConfig) -> F
     if length is not None and length != (flanks.length if flanks else 0):
         known = f"the checkpoint has flanks of {flanks.length} bases" if flanks else "no plasmid is known"
         raise ValueError(f"`flank_length` {length}: {known}: give `flank_file` with it, or leave it out")
-    if flanks and not arguments.streaming and (sequences := _first_sequences(arguments)):
-        flanks = flanks.learn(sequences)
+    if flanks and not arguments.streaming:
+        flanks = _learnt(flanks, _sources(arguments, ())["train"], arguments)
     if flanks:
         config.flanks = asdict(flanks)
     return flanks
@@ -239,15 +242,17 @@ def _check_one_table(sources: dict[str, Source], arguments: SequenceDataArgument
         )
 
 
-def _first_sequences(arguments: SequenceDataArguments) -> list[str]:
-    """Some thousand sequences of the training rows; those that are not DNA are left to the reader, which says where."""
-    source = _sources(arguments, ())["train"]
+def _learnt(flanks: Flanks, source: Source, arguments: SequenceDataArguments) -> Flanks:
+    """The flanks with what some thousand training rows already include of them; as they are, if no row can be read.
+
+    What is not DNA is left to the reader, which says where.
+    """
     batch = next(source.batches([arguments.sequence_column]), None)
     sequences = []
     for sequence in batch.columns[arguments.sequence_column].to_pylist() if batch else []:
         with suppress(AttributeError, ValueError):
             sequences.append(canonical(sequence.strip()))
-    return sequences
+    return flanks.learn(sequences) if sequences else flanks
 
 
 def _group_column(source: Source, spec: RowSpec) -> str | None:
@@ -319,6 +324,7 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
         exact = [split for split in SPLITS[1:] if getattr(arguments, f"{split}_rows")]
         together = rows_together(train, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
         codes = hold_out(together[rows], *counts, seed=arguments.split_seed, exact=exact)
+        _warn_of_few(train, codes, counts, int(np.bincount(together[rows]).max()))
     splits = {split: SplitRows(train, rows[codes == code]) for code, split in enumerate(SPLITS)}
     for split in tables.keys() - {"train"}:
         if len(splits[split].rows):
@@ -328,6 +334,25 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
             )
         splits[split] = SplitRows(tables[split], np.arange(len(tables[split])))
     return splits
+
+
+def _warn_of_few(train: TokenTable, codes: np.ndarray, counts: Sequence[int], largest: int) -> None:
+    """Warns if less than half of the rows to validate or test on are held out, because others belong together with them.
+
+    Args:
+        train: The table, for the message.
+        codes: Result of `hold_out`.
+        counts: Validation and test rows that were asked for.
+        largest: Rows of the largest set that must stay together.
+    """
+    for code, (split, wanted) in enumerate(zip(SPLITS[1:], counts, strict=True), 1):
+        held = np.count_nonzero(codes == code)
+        if held < wanted / 2:
+            logger.warning(
+                "%s: %d %s rows are held out instead of %d: rows that belong together are in one split, and the largest set has %d "
+                "of %d; hold out more rows, or use smaller groups",
+                *(train.source.name, held, split, wanted, largest, len(codes)),
+            )
 
 
 def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
@@ -354,14 +379,22 @@ def _check_spread(
 ) -> None:
     """Warns of held-out rows whose values cannot be correlated; ValueError if they are to choose the best checkpoint.
 
+    Values far from those of the training rows, perhaps of another unit, are told, too.
     If the training rows of a table have one value, too, this is left to `TargetScaler`, which says so.
     """
     chosen_by = (training.metric_for_best_model or "loss").removeprefix("eval_") if split == "validation" else ""
     for name, column in zip(label_columns, dataset.labels.T, strict=False):
         known = column[~np.isnan(column)]
-        if len(known) > 1 and np.ptp(known) > 0:
-            continue
-        if train and len(train.rows) and np.nanstd(train.table.labels[train.rows, label_columns.index(name)]) == 0:
+        has_rows = train is not None and len(train.rows) > 0
+        trained = train.table.labels[train.rows, label_columns.index(name)] if has_rows else known
+        mean, spread = np.nanmean(trained), np.nanstd(trained)
+        if spread and max(abs(known.mean() - mean), known.std()) > FAR * spread:
+            logger.warning(
+                "%s: %s is %.3g +- %.3g in the %s rows, but %.3g +- %.3g in the training rows: are both in one unit? Otherwise "
+                "loss, rmse, mae and r2 say nothing",
+                *(dataset.table.source.name, name, known.mean(), known.std(), split, mean, spread),
+            )
+        if _varies(known) or (has_rows and spread == 0):
             continue
         what = f"all {len(known)} {split} rows have" if len(known) > 1 else f"the only {split} row has"
         problem = (
@@ -378,13 +411,18 @@ def _check_spread(
         logger.warning("%s", problem)
 
 
+def _varies(values: np.ndarray) -> bool:
+    """Tells whether values (n,) differ by more than the last digits of float64."""
+    return len(values) > 1 and bool(np.ptp(values) > 1e-13 * np.abs(values).max())
+
+
 def _report(split: str, dataset: TokenDataset, label_columns: tuple[str, ...]) -> None:
     """Logs what a split contains; ValueError for one that has no value of an output, or values too close for float32."""
     lengths, values = dataset.table.lengths[dataset.rows], ""
     for name, column in zip(label_columns, dataset.labels.T, strict=False):  # pretraining: values, no names
         if np.isnan(column).all():
             raise ValueError(f"{dataset.table.source.name}: no {split} row has a value in {name}")
-        if split == "train":
-            check_precision(f"{dataset.table.source.name}: {name}", column, np.nanstd(column))
+        if split == "train" or _varies(column[~np.isnan(column)]):
+            check_precision(f"{dataset.table.source.name}: {name} of the {split} rows", column, np.nanstd(column))
         values += f"; {name} {np.nanmean(column):.3g} +- {np.nanstd(column):.3g}"
     logger.info("%s: %d rows, %d to %d tokens each%s", split, len(dataset), lengths.min(), lengths.max(), values)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 PIECE = 1 << 16  # rows that are computed at once: scipy would do, but needs several copies of a million rows
+SMALLEST_VARIANCE = 1e-290  # below about 1e-308, float64 loses digits
 REGRESSION = ("pearsonr", "spearmanr", "mse", "rmse", "mae", "r2")
 
 
@@ -192,8 +193,15 @@ def _mean(n: int, term: Callable[[slice], np.ndarray]) -> float:
 
 
 def _variance(values: np.ndarray) -> float:
+    """Variance of values (n,) that are not constant; ValueError if it is too small for float64."""
     mean = _mean(len(values), lambda piece: values[piece])
-    return _mean(len(values), lambda piece: np.subtract(values[piece], mean, dtype=np.float64) ** 2)
+    variance = _mean(len(values), lambda piece: np.subtract(values[piece], mean, dtype=np.float64) ** 2)
+    if variance < SMALLEST_VARIANCE:
+        raise ValueError(
+            f"values from {values.min():g} to {values.max():g} differ too little for their squares: multiply predictions and "
+            "references by a large number, such as 1e100"
+        )
+    return variance
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
