@@ -1,5 +1,6 @@
 """Each sequence gets the plasmid's bases once, whatever it already includes; a mixture of both kinds is an error."""
 
+import gzip
 import json
 import random
 from dataclasses import asdict
@@ -176,6 +177,14 @@ def test_plasmids_of_other_programs(tmp_path: Path, plasmid: Path) -> None:
         dna = BEFORE + "N" * 20 + AFTER
         (tmp_path / name).write_bytes(text.format(dna).encode("utf-16" if name != "a.json" else "utf-8"))
         assert read_flanks(tmp_path / name, 20) == expected
+    for name, text in (("b.fa", "\n\n>vector\n{}\n"), ("b.txt", "\n{}\n"), ("b.json.gz", '"{}"')):
+        text = text.format(BEFORE + "N" * 20 + AFTER).encode()
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith("gz") else text)
+        assert read_flanks(tmp_path / name, 20) == expected
+    for name, text, part in (("c.json", '["ACGT"]', "['ACGT']"), ("c.json", "null", "None"), ("c.fa", ">a\n", "empty")):
+        (tmp_path / name).write_text(text)
+        with fails("`flank_file`", name, part):
+            read_flanks(tmp_path / name, 20)
     (tmp_path / "deep.json").write_text("[" * 100_000)
     with fails("`flank_file`", "deep.json", "nested"):
         read_flanks(tmp_path / "deep.json", 20)

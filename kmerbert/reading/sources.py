@@ -165,7 +165,10 @@ class _Text(NamedTuple):
         if any(len(cell) >= SURELY_DNA and is_dna(cell) for cell in head.cells):
             return "the first line is a row: write a line with the columns' names above it"
         if len(head.cells) < 3 and is_dna(head.cells[0]) and _could_be_a_name(head.cells[0]):
-            return "the first line is taken for names: if it is a row, write a line with the columns' names above it"
+            return (
+                "the first line is taken for names: name them with `sequence_column`, `label_column`; if it is a row, write a "
+                "line with the columns' names above it"
+            )
         return None
 
 

@@ -122,9 +122,9 @@ def test_the_test_rows_have_no_part_in_the_fit(headerless: tuple[str, str], tmp_
         (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "{train}"], ("`output_file`", "`train_file`")),
         (["ACGT\t1"] * 10, ["--test_file", "{train}", "--output_file", "o.xls"], ("`output_file` o.xls", ".tsv")),
         (
-            ["sequence\texpression\tsplit", "ACGT\t1\ttrain", "ACGT\t1\tdev"],
+            ["sequence\texpression\tsplit", "ACGT\t1\ttrain", "ACGT\t1\ttest"],
             ["--split_column", "split"],
-            ("1 rows to train", "0 to predict", "dev, train"),
+            ("1 rows to train", "0 to predict", "test, train"),
         ),
     ],
 )

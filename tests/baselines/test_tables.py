@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from baselines.tables import read_splits, read_table, write_rows
+from baselines.tables import letters, read_splits, read_table, write_rows
 from kmerbert.predicting.table import read_predictions
-from tests.support.messages import fails
+from tests.support.messages import check_message, fails
 
 
 def write(path: Path, *rows: str) -> str:
@@ -113,7 +113,7 @@ def test_rows_are_divided_as_the_flags_say(tmp_path: Path) -> None:
     ("splits", "has_split_column", "parts"),
     [
         (("train", "train"), False, ("2 rows to train", "0 to predict", "`test_file`", "`split_column`")),
-        (("train", "dev"), True, ("1 rows to train", "0 to predict", "dev, train", "`validation`")),
+        (("train", "test"), True, ("1 rows to train", "0 to predict", "test, train", "`validation`")),
         (("validation", "validation"), True, ("0 rows to train", "2 to predict")),
     ],
 )
@@ -123,6 +123,30 @@ def test_nothing_to_fit_or_to_predict(
     path = write(tmp_path / "a.tsv", "sequence\texpression\tsplit", *(f"ACGT\t1\t{split}" for split in splits))
     with fails(path, *parts):
         read_splits(split_flags(path, split_column="split" if has_split_column else None))
+
+
+def test_splits_of_all_names(tmp_path: Path) -> None:
+    """Those that run_finetune_regression.py knows: no row is left out for its spelling."""
+    names = ("Train", "training", "val", "DEV", "test")
+    rows = (f"ACG{letter}\t1\t{name}" for letter, name in zip("ACGTN", names, strict=True))
+    path = write(tmp_path / "a.tsv", "sequence\texpression\tsplit", *rows)
+    train, predicted = read_splits(split_flags(path, split_column="split"))
+    assert train["sequence"].tolist() == ["ACGA", "ACGC"]
+    assert predicted["validation"]["sequence"].tolist() == ["ACGG", "ACGT"]
+    path = write(tmp_path / "b.tsv", "sequence\texpression\tsplit", "ACGA\t1\ttrain", "ACGT\t1\tholdout")
+    with fails("b.tsv, line 3", "split", "'holdout'"):
+        read_splits(split_flags(path, split_column="split"))
+
+
+def test_dna_in_any_spelling(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """RNA and lower case are what the project's models read, and rows that are fitted and scored are told."""
+    path = write(tmp_path / "a.tsv", "sequence\texpression\tsplit", "ACGT\t1\ttrain", "acgu\t1\tval", "GGGR\t1\tval")
+    _, predicted = read_splits(split_flags(path, split_column="split"))
+    assert letters(predicted["validation"]).tolist() == ["ACGT", "GGGN"]
+    assert predicted["validation"]["sequence"].tolist() == ["acgu", "GGGR"]
+    check_message(caplog.messages[0], "1 of 2 validation rows")
+    with fails("b.tsv, line 2", "'L'", "base 2"):
+        read_table(write(tmp_path / "b.tsv", "sequence\texpression", "ALGT\t1"))
 
 
 def test_what_is_written_is_a_predictions_file(tmp_path: Path) -> None:

@@ -535,6 +535,22 @@ def test_calibration_on_training_rows_is_an_error(flanks: dict | None, make: Mak
     for names in (known, [new, known]):
         with fails("`calibration_file`", "calibration.tsv, line 8", known, "68%", "19 rows"):
             load(names, calibration_file=calibration)
-    for sequences in (random_dna(np.random.default_rng(1), 19), ["no DNA"] * 19):
-        write_table(tmp_path / "calibration.tsv", sequence=sequences, **CALIBRATION)
+    for others in (random_dna(np.random.default_rng(1), 19), ["no DNA"] * 19):
+        write_table(tmp_path / "calibration.tsv", sequence=others, **CALIBRATION)
         load(known, calibration_file=calibration)
+    write_table(tmp_path / "calibration.tsv", sequence=["no DNA", *sequences[1:]], **CALIBRATION)
+    with fails("calibration.tsv, line 8", known):  # what cannot be read hides nothing
+        load(known, calibration_file=calibration)
+
+
+def test_calibration_on_other_predictions_is_told(
+    make: MakeModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = random_dna(np.random.default_rng(0), 19)
+    name, path = make("a", initializer_range=0.5), tmp_path / "calibration.tsv"
+    for shift, n_warnings in ((0.001, 0), (1.0, 1)):
+        values = load(name).predict_values(sequences)[:, 0] + shift
+        write_table(path, sequence=sequences, prediction=values, observed=values + CALIBRATION["observed"])
+        load(name, calibration_file=path)
+        assert len(caplog.messages) == n_warnings
+    check_message(caplog.messages[0], "calibration.tsv, line ", "prediction", "`calibration_file`")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 
 from kmerbert.predicting.table import (
@@ -257,6 +258,27 @@ def test_ids_of_parquet_are_whole_numbers_if_some_are_missing(tmp_path: Path) ->
     assert table.index.tolist() == [1, 2]
     baseline = pd.DataFrame({"id": ["8", "7"], "prediction": [20.0, 10.0]})
     assert align_rows(baseline, table, "b.tsv")["prediction"].tolist() == [10.0, 20.0]
+
+
+def test_rows_that_are_there_twice_are_told(table: MakeTable, caplog: pytest.LogCaptureFixture) -> None:
+    columns = {"id": list("abca"), "sequence": ["AC", "GG", "TT", "AC"], "prediction": [1, 2, 3, 1]}
+    read_predictions(str(table("p.tsv", **columns, observed=[1, 2, 3, 1])))
+    (warning,) = caplog.messages
+    check_message(warning, "p.tsv, line 2", "p.tsv, line 5", "'a'", "rows: 1")
+    read_predictions(str(table("replicates.tsv", **columns, observed=[1, 2, 3, 5])))
+    assert len(caplog.messages) == 1
+
+
+def test_sequences_of_a_baseline_in_another_spelling() -> None:
+    table = pd.DataFrame({"id": ["a", "b"], "sequence": ["ACGT", "TTGC"], "prediction": [1.0, 2.0]})
+    baseline = table[::-1].assign(sequence=["uugc", " acgu"])
+    assert align_rows(baseline, table, "b.tsv")["prediction"].tolist() == [1.0, 2.0]
+
+
+def test_long_ids_of_parquet_keep_their_digits(tmp_path: Path) -> None:
+    ids = pa.array([2**60 + 1, 2**60 + 2, None])
+    pyarrow.parquet.write_table(pa.table({"id": ids, "prediction": [1.0, 2.0, 3.0]}), tmp_path / "p.parquet")
+    assert read_predictions(str(tmp_path / "p.parquet"))["id"].tolist() == [2**60 + 1, 2**60 + 2, None]
 
 
 def test_ids_that_stand_for_other_sequences_are_told(table: MakeTable, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import pytest
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import hash_texts
 from kmerbert.reading.training_sample import SIZE, TrainingSample
+from tokenization_kmer import Flanks
 
 
 def hashes(n: int, seed: int = 0) -> np.ndarray:
@@ -19,6 +20,27 @@ def test_few_sequences_are_all_known() -> None:
     assert found.share == 0.5
     found = sample.find(["CCCCC", reverse_complement("GGGTC"), "AACGT", "AAAAA"], both_strands=True)
     assert found.rows.tolist() == [False, True, True, False]  # the last but one is the other strand of ACGTT
+
+
+def test_rows_of_a_table_among_which_some_are_no_dna() -> None:
+    """One unusable row must not hide the others."""
+    flanks = Flanks("ACGTACGTAA", "CCGGTTCCAA", 5)
+    inserts = ["GGATTACAGGATTACA", "TTCCATTGGACTTACC"]
+    sample = TrainingSample.of(hash_texts(flanks.extend(inserts)))
+    found = sample.find_written([" ggauuacaggauuaca ", "no DNA", "", inserts[1], inserts[0][1:]], flanks)
+    assert found.rows.tolist() == [True, False, False, True, False]
+    assert found.share == 0.4
+    mixed = ["ACGTACGTAA" + inserts[0] + "CCGGTTCCAA", inserts[1]]  # of two kinds, which no model reads at once
+    assert sample.find_written(mixed, flanks).rows.tolist() == [True, True]
+
+
+def test_sequences_that_training_has_cut() -> None:
+    whole = "GGATTACAGGATTACATTCCATTGG"
+    sample = TrainingSample.of(hash_texts([whole[:16]]))
+    others = [whole, reverse_complement(whole), whole[:16], whole[1:]]
+    assert sample.find(others, both_strands=True, longest=16).rows.tolist() == [True, True, True, False]
+    assert sample.find(others, longest=16).rows.tolist() == [True, False, True, False]
+    assert sample.find(others).rows.tolist() == [False, False, True, False]
 
 
 @pytest.mark.parametrize("n_known", [0, 3000, 10_000])

@@ -49,3 +49,4 @@ def test_rows_that_were_trained_on(config: dict[str, Any], compare: Compare, dna
     for known, settings in ((comparison, {}), (others, config), (compare([1, 2], id=["a", "b"]), config)):
         assert known.trained_line(settings) is None
     assert compare([1, 2], sequence=["no DNA", "ACGT"]).trained_line(config) is None
+    check_message(compare([1, 2], sequence=["no DNA", sequences[1]]).trained_line(config), "row 2", "2 rows")

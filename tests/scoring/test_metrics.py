@@ -293,3 +293,12 @@ def test_two_processes_give_the_result_of_one(tmp_path: Path) -> None:
         process.join(60)
     assert first == pytest.approx(expected, abs=1e-12)
     assert second is None
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references"), [([1e-200, 3e-200, 2e-200], [1, 2, 3]), ([1, 2, 3], [1e-170, 2e-170, 4e-170])]
+)
+def test_values_too_small_to_be_squared(predictions: list[float], references: list[float]) -> None:
+    with fails(f"{min(*predictions, *references):g}", "multiply"):
+        regression_metrics(predictions, references)
+    assert regression_metrics([1e-100, 3e-100, 2e-100], [1e-90, 2e-90, 3e-90])["pearsonr"] == pytest.approx(0.5)

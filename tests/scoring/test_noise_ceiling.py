@@ -52,6 +52,7 @@ def test_perfect_and_unrelated_replicates() -> None:
         ([[1.0, 1.0], [2.0, 2.0], [3.0, np.nan]], ["a", "b"], ("2 of 3 rows", "at least 3")),
         ([[1.0, 4.0], [2.0, 4.0], [3.0, 4.0]], ["a", "b"], ("b is 4", "3 rows")),
         ([[1.0, 3.0], [2.0, 2.0], [3.0, 1.0]], ["a", "b"], ("-1.000",)),
+        ([[row, row % 3, row] for row in range(10)], ["a", "b", "c"], ("a and c", "10 rows")),  # a copy
     ],
 )
 def test_replicates_without_a_ceiling(replicates: list[list[float]], names: list[str], parts: tuple[str, ...]) -> None:
@@ -70,11 +71,16 @@ def test_columns_of_a_table(table: Callable[..., Path]) -> None:
         read_replicates(str(path.with_name("absent.csv")), ["a"])
 
 
-def test_ids_of_replicates_name_the_predicted_sequences(table: Callable[..., Path]) -> None:
+def test_ids_of_replicates_name_the_predicted_sequences(
+    table: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
     path = str(table("r.tsv", id=["p", "q", "r"], sequence=["AAAC", "cccc", "GGGG"], a=[1, 2, 3], b=[1, 2, 4]))
     same = pd.DataFrame({"id": ["q", "p", "x"], "sequence": ["CCCC", "AAAC", "TTTT"]})
     assert len(read_replicates(path, ["a", "b"], same)) == 3
-    for other in (same[["id"]], same.assign(id=["5", "6", "7"]), same.assign(id="p")):  # nothing to compare
+    for other in (same[["id"]], same.assign(id="p"), same.assign(sequence=["cccc", "AAAC", "TTTT"])):
         read_replicates(path, ["a", "b"], other)
+    assert not caplog.messages
+    read_replicates(path, ["a", "b"], same.assign(id=["5", "6", "7"]))
+    check_message(caplog.messages[0], "`replicate_file`", path, "'5'")
     with fails("`replicate_file`", path, "'q'", "'CCCC'", "'CCCT'", "1 of 2"):
         read_replicates(path, ["a", "b"], same.assign(sequence=["CCCT", "AAAC", "TTTT"]))

@@ -127,7 +127,7 @@ def test_rows_without_a_cluster(write: Write) -> None:
 
 # Lines of the file and what else the message must have.
 CONFLICTS = {
-    "pairs": ("x.tsv", "a\ta\na\tb\n\nc\tb\nd\ta\n", "x.tsv, lines 2 and 4: ", "one id", "two clusters"),
+    "pairs": ("x.tsv", "a\ta\na\tb\n\nc\tb\nd\ta\n", "x.tsv, lines 2 and 4: ", "one id", "two clusters", "first"),
     "cd-hit": ("x.clstr", CDHIT.replace(">e...", ">a..."), "x.clstr, lines 2 and 8: ", "one id", "CD-HIT"),
     "sequences": ("x.csv", "sequence,cluster\nAC,1\nGT,1\nac,2\n", "x.csv, lines 2 and 4: ", "one sequence"),
 }
@@ -163,6 +163,8 @@ def test_lines_that_are_wrong(name: str, text: str, parts: tuple[str, ...], writ
         ("x.tsv", "id\tgroup\na\t1\n"),
         ("x.tsv", "cluster\tname\n1\ta\n"),
         ("x.tsv", "a\tb\tc\n"),
+        ("x.tsv", "ID\tCluster\na\t1\nb\t2\n"),
+        ("x.tsv", "\na\ta\na\tb\n"),
         ("x.csv", "a\tb\n"),
         ("x.tsv", "a\n"),
         ("x.tsv", ""),

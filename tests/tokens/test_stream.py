@@ -323,6 +323,20 @@ def test_files_that_are_wrong(folder: Path, tmp_path: Path) -> None:
         stream(folder)
 
 
+def test_a_column_twice_in_one_shard(folder: Path, dna: DNA) -> None:
+    names = ["sequence", "expression", "expression"]
+    pyarrow.parquet.write_table(pa.table([dna(3), [1, 2, 3], [4, 5, 6]], names=names), folder / "more.parquet")
+    with fails("more.parquet", "'expression' twice"):
+        open_shards(str(folder), SPEC)
+
+
+def test_shards_whose_ending_is_in_capitals(folder: Path) -> None:
+    n_shards = len(open_shards(str(folder), SPEC).shards)
+    shutil.copy(folder / "part-0.parquet", folder / "part-9.PARQUET")
+    for path in (folder, folder / "part-*"):
+        assert len(open_shards(str(path), SPEC).shards) == n_shards + 1
+
+
 def test_shards_that_change_are_noticed(folder: Path, dna: DNA) -> None:
     dataset = stream(folder)
     write_shards(folder, dna(90), np.zeros(90))

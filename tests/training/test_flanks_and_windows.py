@@ -1,7 +1,7 @@
 """From flags to splits: plasmid flanks, random windows and the most expressed rows."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,20 @@ def test_flanks_are_read_by_the_model(is_bare: bool, table: TABLE, dna: DNA) -> 
         for label, dna in zip(split.labels, decoded(tokenizer, split), strict=True)
     }
     assert [sequences[row] for row in range(20)] == [LEFT[-20:] + insert + RIGHT[:20] for insert in inserts]
+
+
+def test_a_table_that_changes_after_flanks_were_learnt(table: TABLE, dna: DNA) -> None:
+    """Whether its rows are bare inserts was learnt from rows that are not there any more."""
+    inserts = dna(20, 30)
+    path = table("a.tsv", sequence=inserts, expression=range(20))
+    arguments = RegressionDataArguments(train_file=str(path), flank_length=20)
+    config = Config()
+    config.flanks = asdict(FLANKS)
+    flanks = load_flanks(arguments, config)
+    assert load(arguments, KmerTokenizer(3), ("expression",), flanks)
+    table("a.tsv", sequence=[LEFT[-17:] + insert + RIGHT[:13] for insert in inserts], expression=range(20))
+    with fails("a.tsv", "changed"):
+        load(arguments, KmerTokenizer(3), ("expression",), flanks)
 
 
 def test_one_insert_bare_and_with_flanks_is_a_leak(table: TABLE, dna: DNA) -> None:

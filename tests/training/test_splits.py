@@ -363,6 +363,53 @@ def test_labels_that_differ_in_the_eighth_digit(table: TABLE, dna: DNA) -> None:
         load(regression(path, validation_split_percentage=0))
 
 
+def test_held_out_labels_that_float32_cannot_tell_apart(table: TABLE, dna: DNA) -> None:
+    """The training rows of another range may be fine; correlations of these rows would be those of rounded values."""
+    sequences = dna(16)
+    train = table("a.tsv", sequence=sequences[:8], expression=[-2e8, 2e8] * 4)
+    other = table("other.tsv", sequence=sequences[8:], expression=[f"{1e8 + row / 4:.2f}" for row in range(8)])
+    with fails("other.tsv", "expression", "test rows", "100000001.8", "float32"):
+        load(regression(train, test_file=str(other), validation_split_percentage=0))
+
+
+@pytest.mark.parametrize("factor", [1e-36, 1e35])
+def test_labels_beyond_the_range_of_float32(factor: float, table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=dna(8), expression=[row * factor for row in range(8)])
+    with fails("a.tsv", "expression", f"{2.29129 * factor:.3g}", "float32"):
+        load(regression(path, validation_split_percentage=0))
+
+
+@pytest.mark.parametrize(("values", "n_warnings"), [([4000.0, 9000.0], 1), ([203.0, 204.0], 1), ([2.0, 25.0], 0)])
+def test_held_out_labels_of_another_unit(
+    values: list[float], n_warnings: int, table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    sequences = dna(12)
+    train = table("a.tsv", sequence=sequences[:10], expression=range(10))
+    other = table("other.tsv", sequence=sequences[10:], expression=values)
+    load(regression(train, validation_file=str(other)))
+    assert len(warnings_in(caplog)) == n_warnings
+    for warning in warnings_in(caplog):
+        check_message(warning, "other.tsv", "expression", f"{np.mean(values):.3g}", "4.5", "validation")
+
+
+def test_groups_too_large_to_hold_any_out(table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    path = table("a.tsv", sequence=dna(20), expression=range(20), locus=["a"] * 11 + ["b"] * 9)
+    splits = load(regression(path, group_column="locus", validation_split_percentage=30))
+    assert sizes(splits) == {"train": 20}
+    check_message(warnings_in(caplog)[0], "a.tsv", "0 validation rows", "6", "11 of 20")
+    caplog.clear()
+    load(regression(path, group_column="locus", validation_split_percentage=50))
+    assert not warnings_in(caplog)
+
+
+def test_ids_in_two_columns(table: TABLE, dna: DNA) -> None:
+    """Which are the rows' is not known, and line numbers would be neither."""
+    path = table("a.tsv", sequence=dna(4), expression=range(4), id=list("abcd"), other=list("efgh"))
+    path.write_text(path.read_text().replace("other", "id"))
+    with fails("a.tsv", "'id' twice"):
+        load(regression(path, validation_split_percentage=0))
+
+
 def test_a_checkpoint_that_was_trained_on_held_out_rows(promoters: Path, caplog: pytest.LogCaptureFixture) -> None:
     def splits(seed: int) -> dict[str, TokenDataset]:
         return load(regression(promoters, validation_split_percentage=20, split_seed=seed))
