@@ -6,6 +6,7 @@ decoded is in `text.py`, how it is divided into cells in `delimited.py`.
 """
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -280,12 +281,24 @@ class FileSource:
         self.check()
         before = self.path.stat()
         readers = {"json": self._read_json, "parquet": self._read_parquet, "fasta": self._read_fasta}
-        with self._readable():
-            yield from readers.get(self.format, self._read_text)(list(columns))
-        with suppress(OSError):  # a file that was removed or replaced was read to its end all the same
+        try:
+            with self._readable():
+                for number, batch in enumerate(readers.get(self.format, self._read_text)(list(columns))):
+                    if number == 0:  # what was learnt of the layout is of the file that is read
+                        self._check_untouched(before, may_be_replaced=False)
+                    yield batch
+        except ValueError:
+            self._check_untouched(before)  # the true reason
+            raise
+        self._check_untouched(before)
+
+    def _check_untouched(self, before: os.stat_result, may_be_replaced: bool = True) -> None:
+        """Raises ValueError if the file is not as it was; one that is removed or replaced is read to its end all the same."""
+        with suppress(OSError):
             after = self.path.stat()
+            is_replaced = (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino)
             is_written = (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns)
-            if is_written and (before.st_dev, before.st_ino) == (after.st_dev, after.st_ino):
+            if (is_replaced and not may_be_replaced) or (is_written and not is_replaced):
                 raise ValueError(f"{self.path}: the file was changed while it was read: start again")
 
     @contextmanager

@@ -735,6 +735,34 @@ def test_a_file_that_changes_while_it_is_read_again(
         list(batches)
 
 
+def test_a_file_that_is_replaced_between_its_header_and_its_rows(
+    table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The columns of the one would be read as those of the other."""
+    path = table("a.tsv", first=[1, 2], second=[3, 4])
+    open_text = FileSource._open_text
+
+    def open_and_replace(source: FileSource) -> Any:
+        text = open_text(source)
+        table("b.tsv", second=[3, 4], first=[1, 2]).replace(path)
+        return text
+
+    monkeypatch.setattr(FileSource, "_open_text", open_and_replace)
+    with fails(path, "changed"):
+        list(FileSource(path).batches(["first"]))
+
+
+def test_a_file_that_is_cut_while_it_is_read(table: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong is not the row that was cut in two."""
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
+    path = table("a.tsv", sequence=["ACGTACGT"] * 40, value=range(40))
+    batches = FileSource(path).batches(["value"])
+    next(batches)
+    os.truncate(path, 198)
+    with fails(path, "changed"):
+        list(batches)
+
+
 @pytest.mark.parametrize("ending", ["tsv", "parquet"])
 def test_a_file_that_is_written_to_while_it_is_read(
     ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
