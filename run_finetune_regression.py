@@ -49,7 +49,7 @@ ROOT = Path(__file__).parent
 # What a command line without a recipe, a checkpoint and a network takes.
 DEFAULT_RECIPE = ROOT / "recipes" / "best" / "finetune_regression.yaml"
 USAGE = """from transformers import pipeline
-predict = pipeline("text-classification", model="REPO", trust_remote_code=True, top_k=None)  # every output
+predict = pipeline("text-classification", model="REPO", trust_remote_code=True)
 predict("TGCATTTTTTTCACATCGGTTACGGCTGTTAACCGGTTAACCGGTTAACC")"""
 
 
@@ -164,7 +164,7 @@ def fit(
         summary=f"Predicts {', '.join(names)}{unit} from DNA, read as {tokenizer.k}-mers (stride {tokenizer.stride}). The "
         "outputs are in the unit of the measured values.",
         # Without top_k the pipeline answers with one of several outputs, the highest.
-        usage=USAGE if len(names) == 1 else USAGE.replace("_code=True", "_code=True, top_k=None"),
+        usage=USAGE if len(names) == 1 else USAGE.replace("_code=True)", "_code=True, top_k=None)  # every output"),
         metrics=select_metrics(metrics, REGRESSION_METRICS),
         settings=describe_settings(training_args, model) | run_facts(trainer),
         base_model=model_args.model_name_or_path,

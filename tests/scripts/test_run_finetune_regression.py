@@ -19,7 +19,7 @@ from kmerbert.scoring.metrics import regression_metrics
 from kmerbert.sharing.card import code_version
 from run_finetune_regression import main
 from tests.support.messages import check_message, fails
-from tests.support.tiny_runs import NETWORK, NO_DROPOUT, flags, planted, planted_table, write_table
+from tests.support.tiny_runs import NETWORK, NO_DROPOUT, card_example, flags, planted, planted_table, write_table
 from tokenization_kmer import KmerTokenizer
 
 ROOT = Path(run_finetune_regression.__file__).parent
@@ -89,6 +89,9 @@ def test_card_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
     assert values["pearsonr"] == pytest.approx(metrics["eval_pearsonr"], abs=1e-6)
     assert "Predicts expression (bin) from DNA, read as 3-mers (stride 1)." in card.text
     assert str(folder.parent) not in card.content
+    row = predictions(folder).iloc[0]
+    (answer,) = card_example(folder)["predict"](row["sequence"])
+    assert (answer["label"], answer["score"]) == ("expression", pytest.approx(row["prediction"], abs=1e-4))
 
 
 def test_stock_classes_answer_in_label_units(trained: tuple[Path, dict[str, float]]) -> None:
@@ -159,7 +162,7 @@ def test_several_outputs_with_missing_labels(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["id2label"], config["label2id"]) == ({"0": "strength", "1": "decay"}, {"strength": 0, "decay": 1})
     assert config["label_mean"] == pytest.approx([np.nanmean(first), np.nanmean(second)], rel=0.05)
-    answers = pipeline("text-classification", model=str(tmp_path / "out"), top_k=None)(table["sequence"][0])[0]
+    answers = card_example(tmp_path / "out")["predict"](table["sequence"][0])[0]
     scores = {answer["label"]: answer["score"] for answer in answers}
     assert scores["strength"] == pytest.approx(table["prediction_strength"][0], abs=1e-3)
     assert scores["decay"] == pytest.approx(table["prediction_decay"][0], abs=1e-3)

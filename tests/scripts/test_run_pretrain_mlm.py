@@ -9,14 +9,13 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
-from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 
 import run_finetune_regression
 from kmerbert.cli.flags import PretrainingDataArguments
 from kmerbert.tokens.masking import build_masking
 from run_pretrain_mlm import main
 from tests.support.messages import check_message
-from tests.support.tiny_runs import flags, planted_table, random_dna
+from tests.support.tiny_runs import card_example, flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
 
@@ -71,10 +70,8 @@ def test_files_and_config(trained: tuple[Path, dict[str, float]]) -> None:
     assert "Masking: bases." in card.text
 
 
-def test_stock_pipeline_fills_the_mask(trained: tuple[Path, dict[str, float]]) -> None:
-    model = AutoModelForMaskedLM.from_pretrained(trained[0])
-    fill = pipeline("fill-mask", model=model, tokenizer=AutoTokenizer.from_pretrained(trained[0]))
-    answers = fill("ACGTTGC[MASK]GTCCATGGATTCGCA")
+def test_the_example_of_the_card_fills_the_mask(trained: tuple[Path, dict[str, float]]) -> None:
+    answers = card_example(trained[0])["fill"]("ACGTTGC[MASK]GTCCATGGATTCGCA")
     assert len(answers) == 5
     assert answers[0]["score"] > 1 / 69
 

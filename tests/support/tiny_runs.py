@@ -1,5 +1,6 @@
 """Practice data and flags for training runs that take a second or two on one core."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,14 @@ def flags(train_file: Path, folder: Path, **settings: object) -> list[str]:
             "config_overrides": NETWORK,
         } | given
     return [f"--{name}={value}" for name, value in given.items()]
+
+
+def card_example(folder: Path) -> dict[str, Any]:
+    """Runs the example of the model card in a folder as somebody who copies it; returns what its names stand for."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code.replace(f'"{folder.name}"', repr(str(folder))), names)
+    return names
 
 
 def make_batch(tokenizer: Any, sequences: list[str], epoch: int = 0, first_row: int = 0) -> dict[str, Any]:
