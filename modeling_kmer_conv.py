@@ -23,9 +23,11 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
-from transformers.utils import can_return_tuple
+from transformers.utils import can_return_tuple, logging
 
+logger = logging.get_logger(__name__)
 N_SPECIAL = 5  # ids below are not k-mers; as in tokenization_kmer.py, which may not be imported here
+CLS, SEP = 2, 3
 OUTSIDE = 1e4  # subtracted from padding, so that it is no maximum; below what float16 can hold
 INHERITED_SETTINGS = (
     *vars(PretrainedConfig()), "num_labels", "output_attentions", "torch_dtype", "name_or_path",
@@ -204,6 +206,19 @@ def check_kmers(tokens: torch.Tensor, attention_mask: torch.Tensor | None, neede
         raise ValueError(f"a sequence of {max(0, fewest)} k-mers: the fewest that the network reads are {needed}")
 
 
+def check_ends(input_ids: torch.Tensor) -> None:
+    """Warns once of rows (rows, tokens), padding on the right, that are not one sequence between [CLS] and [SEP].
+
+    The tokens at both ends are not read: without special tokens, a k-mer is lost at each. On a GPU nothing is looked at.
+    """
+    if is_traced() or input_ids.device.type != "cpu" or input_ids.is_floating_point() or not input_ids.numel():
+        return
+    if (input_ids[:, 0] != CLS).any() or ((input_ids == CLS) | (input_ids == SEP)).sum(dim=1).max() > 2:
+        logger.warning_once(
+            "rows are not [CLS], the k-mers of one sequence, [SEP], as `tokenizer(sequence)` returns them: such outputs are wrong"
+        )
+
+
 def _convolution(n_in: int, n_out: int, kernel_size: int) -> nn.Conv1d:
     return nn.Conv1d(n_in, n_out, kernel_size, padding=kernel_size // 2, bias=False)
 
@@ -227,6 +242,11 @@ def _maxima(values: torch.Tensor) -> torch.Tensor:
     last = values.shape[2] - 1
     left = torch.arange((last + 2) // 2, device=values.device) * 2
     return torch.maximum(values.index_select(2, left), values.index_select(2, (left + 1).clamp(max=last)))
+
+
+def _repeated(values: torch.Tensor, times: int, n_positions: int) -> torch.Tensor:
+    """Each position of (rows, channels, positions) `times` times, the first `n_positions` of them."""
+    return values.index_select(2, torch.arange(n_positions, device=values.device) // times)
 
 
 class KmerEmbedding(nn.Module):
@@ -388,6 +408,7 @@ class KmerConvModel(KmerConvPreTrainedModel):
         wants_states = self._wants_hidden_states(output_hidden_states, output_attentions)
         shift = padding_shift(attention_mask)
         values, mask = rolled(values, shift), None if attention_mask is None else rolled(attention_mask, shift)
+        check_ends(values)
         stages, _ = self.read(values, mask)
         chosen = range(len(stages)) if wants_states else [len(stages) - 1]
         states = tuple(self.by_token(stages[stage], stage, values.shape[1], mask) for stage in chosen)
@@ -427,7 +448,7 @@ class KmerConvModel(KmerConvPreTrainedModel):
     @staticmethod
     def by_token(values: torch.Tensor, stage: int, width: int, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Outputs of a stage (rows, channels, positions) at each of `width` tokens: (rows, tokens, channels)."""
-        kmers = values.repeat_interleave(2**stage, dim=2)[..., : width - 2].transpose(1, 2)
+        kmers = _repeated(values, 2**stage, width - 2).transpose(1, 2)
         if attention_mask is None:
             mean = kmers.mean(dim=1, keepdim=True)
             return torch.cat([mean, kmers, mean], dim=1)
@@ -473,6 +494,7 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
         tokens = rolled(input_ids if inputs_embeds is None else inputs_embeds, shift)
         attention_mask = None if attention_mask is None else rolled(attention_mask, shift)
         check_kmers(tokens, attention_mask, 1)
+        check_ends(tokens)
         if config.both_strands:
             if inputs_embeds is not None:
                 raise ValueError("`inputs_embeds`: the network reads both strands, and only ids tell the other one")
@@ -548,7 +570,7 @@ class KmerConvForMaskedLM(KmerConvPreTrainedModel):
         stages, _ = self._stages(tokens, attention_mask)
         values = stages[-1]
         for lateral, finer in zip(reversed(self.laterals), reversed(stages[:-1]), strict=True):
-            values = finer + lateral(values).repeat_interleave(2, dim=2)[..., : finer.shape[2]]
+            values = finer + _repeated(lateral(values), 2, finer.shape[2])
         states = self.merge_norm(nn.functional.silu(self.merge(values)).transpose(1, 2))
         states = rolled(nn.functional.pad(states, (0, 0, 1, 1)), back)  # [CLS] and the last token
         if masked is not None:

@@ -22,7 +22,10 @@ from transformers import (
     BertModel,
 )
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
-from transformers.utils import can_return_tuple
+from transformers.utils import can_return_tuple, logging
+
+logger = logging.get_logger(__name__)
+CLS, SEP = 2, 3  # as in tokenization_kmer.py, which may not be imported here
 
 
 class KmerBertConfig(BertConfig):
@@ -69,6 +72,19 @@ def rolled(values: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     return values.gather(1, source.expand_as(values))
 
 
+def check_ends(input_ids: torch.Tensor) -> None:
+    """Warns once of rows (rows, tokens), padding on the right, that are not one sequence between [CLS] and [SEP].
+
+    The tokens at both ends are not read: without special tokens, a k-mer is lost at each. On a GPU nothing is looked at.
+    """
+    if input_ids.device.type != "cpu" or not input_ids.numel():
+        return
+    if (input_ids[:, 0] != CLS).any() or ((input_ids == CLS) | (input_ids == SEP)).sum(dim=1).max() > 2:
+        logger.warning_once(
+            "rows are not [CLS], the k-mers of one sequence, [SEP], as `tokenizer(sequence)` returns them: such outputs are wrong"
+        )
+
+
 def split_frames(
     input_ids: torch.Tensor, attention_mask: torch.Tensor | None, n_frames: int, pad_id: int
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -105,6 +121,7 @@ def split_frames(
             raise ValueError(
                 f"a sequence of {max(0, fewest)} k-mers: the fewest that the network reads are {n_frames}, one in each frame"
             )
+        check_ends(input_ids)
     frame = torch.arange(n_frames, device=input_ids.device)[:, None]
     kmer = frame + n_frames * torch.arange(longest + 1, device=input_ids.device)  # (frames, longest + 1): last is [SEP]
     count = (n_kmers[:, None] - frame[:, 0] + n_frames - 1).div(n_frames, rounding_mode="floor")  # (rows, frames)
@@ -134,7 +151,7 @@ def join_frames(states: torch.Tensor, attention_mask: torch.Tensor | None, n_fra
     """
     frames = states.unflatten(0, (-1, n_frames))
     kmer = torch.arange(width - 2, device=states.device)
-    source = (kmer % n_frames) * frames.shape[2] + kmer // n_frames + 1
+    source = (kmer % n_frames) * states.shape[1] + kmer // n_frames + 1
     kmers = frames.flatten(1, 2).index_select(1, source)
     first = frames[:, :, 0].mean(dim=1, keepdim=True)
     if attention_mask is None:

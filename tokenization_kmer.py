@@ -43,6 +43,7 @@ UNKNOWN, NOT_DNA = 255, 254  # in place of a letter's position in the alphabet: 
 BLOCK_BASES = 2**18  # letters tokenised at a time: their temporary arrays stay in the L2 cache
 UNUSUAL_OPTIONS = ("is_split_into_words", "return_overflowing_tokens", "return_length", "sanitize_control_tokens")
 ERRORS = ("strict", "warn", "replace")
+MOST_LETTERS = 8  # of a k-mer
 # Flanks: ends of sequences and of the plasmid that share fewer bases may do so by chance (8 bases: one sequence in 65,000).
 LEAST_SHARED = 8
 # Sharing this many is hardly chance: 12 bases, one sequence in 12 million; 16 bases, one in 3 billion. Only the second
@@ -138,6 +139,14 @@ class Flanks:
                 counts.append([_count_in_one(end, part, self.carried[side]) for end in ends])
         return [self._extend(*row) for row in zip(sequences, *counts, strict=True)]
 
+    def are_cut(self, pieces: Sequence[str]) -> bool:
+        """Tells whether the pieces of a sequence, between which something else is, begin or end within the plasmid's bases."""
+        carried = self.carried or (0, 0)
+        ends = zip(
+            (pieces, [piece[::-1] for piece in reversed(pieces)]), (self.left, self.right[::-1]), carried, strict=True
+        )
+        return any(_is_cut(*end) for end in ends)
+
     def _sides(self, sequences: Sequence[str]) -> tuple[tuple[list[str], str], tuple[list[str], str]]:
         """Beginnings of the sequences and the plasmid before the insert; ends and the plasmid after it, both reversed."""
         begins = [sequence[:SEARCHED] for sequence in sequences]
@@ -170,6 +179,21 @@ def _count_in_one(end: str, plasmid: str, carried: int) -> int:
         return carried
     intact = _shared(end, plasmid)
     return intact if intact >= NOT_BY_CHANCE else 0
+
+
+def _is_cut(pieces: Sequence[str], plasmid: str, carried: int) -> bool:
+    """Whether the plasmid's end, with which a sequence begins, goes on after its first piece."""
+    (first, second, *_), near = pieces, plasmid[-SEARCHED:]
+    if _shared(first, plasmid) or _count_in_one(first, plasmid, carried):
+        return False
+    is_before = len(first) >= LEAST_SHARED and first in near
+    is_after = plasmid[-LEAST_SHARED:] in " ".join(pieces[1:])[:SEARCHED]
+    # Some bases before and some after, with those of a k-mer or fewer between.
+    is_around = any(
+        near.endswith(second[:n]) and first in near[: len(near) - n][-len(first) - MOST_LETTERS :]
+        for n in range(max(0, LEAST_SHARED - len(first)), LEAST_SHARED)
+    )
+    return is_before or is_after or is_around
 
 
 def _mismatches(end: str, plasmid: str, n: int) -> int:
@@ -228,7 +252,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         flanks: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        for name, value, most in (("k", k, 8), ("stride", stride, k)):
+        for name, value, most in (("k", k, MOST_LETTERS), ("stride", stride, k)):
             if not isinstance(value, int) or not 1 <= value <= most:
                 raise ValueError(f"`{name}` {value!r}: allowed are whole numbers from 1 to {most}")
         n_letters = len(set(alphabet)) if re.fullmatch("[A-Z]{2,}", str(alphabet)) else 0
@@ -298,7 +322,7 @@ class KmerTokenizer(PreTrainedTokenizer):
         sequences = [sequences] if isinstance(sequences, str) else list(sequences)
         try:
             if add_special_tokens and self._flanks:
-                sequences = self._add_flanks(sequences)
+                sequences = self._add_flanks(sequences, has_tokens=False)
             return self._encode_rows(sequences, int(add_special_tokens), self._needed if add_special_tokens else 0)
         except TypeError:  # checking every type beforehand would cost a tenth of the speed
             row, bad = next((row, value) for row, value in enumerate(sequences) if not isinstance(value, str))
@@ -386,16 +410,22 @@ class KmerTokenizer(PreTrainedTokenizer):
             row = int(short[0])
             self._object(texts, row, f"it has {lengths[row]} of the {needed} bases that a text must have")
 
-    def _add_flanks(self, texts: Sequence[str]) -> list[str]:
-        """Texts in the letters ACGTN and between the flanks; special tokens in them stay as they are."""
+    def _add_flanks(self, texts: Sequence[str], has_tokens: bool = True) -> list[str]:
+        """Texts in the letters ACGTN and between the flanks; special tokens in them, if they may have any, stay as they are."""
         tokens, clean = re.compile(f"({'|'.join(map(re.escape, self._added_tokens_encoder))})"), []
         for row, text in enumerate(texts):
-            parts = [part.strip(WHITESPACE) for part in tokens.split(text)]
+            parts = [part.strip(WHITESPACE) for part in (tokens.split(text) if has_tokens else [text])]
             for at in range(0, len(parts), 2):  # between the tokens
                 letters = parts[at].encode("latin-1", "replace").translate(CANONICAL).decode()
                 if BAD in letters:
                     self._object(texts, row, describe_bad_letter(parts[at], letters.index(BAD)))
                 parts[at] = letters
+            if not any(parts[::2]):
+                self._object(texts, row, "it has no bases between the flanks")
+            if len(parts) > 1 and self._flanks.are_cut(parts[::2]):
+                raise ValueError(
+                    f"text {row + 1} of {len(texts)}: a special token is within the flanks: give the insert without them"
+                )
             clean.append("".join(parts))
         try:
             return self._flanks.extend(clean)

@@ -22,7 +22,7 @@ import modeling_kmer_conv  # noqa: F401 (makes its models known to the Auto clas
 import modeling_kmer_regression  # noqa: F401
 from kmerbert.errors import LOADING_ERRORS, one_line
 from kmerbert.files import read_json
-from tokenization_kmer import N_SPECIAL, SPECIAL_TOKENS, KmerTokenizer
+from tokenization_kmer import N_SPECIAL, SPECIAL_TOKENS, Flanks, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 KMER_SETTINGS = ("k", "stride", "alphabet")
@@ -86,8 +86,8 @@ def _saved_kmers(name: str, revision: str) -> dict[str, Any]:
         for setting, value in (read(Path(path)) if path else {}).items():
             if saved.setdefault(setting, value) != value:
                 raise ValueError(
-                    f"`model_name_or_path` {name}: by {said_by[setting]} it was trained with {setting} {saved[setting]}, by "
-                    f"{file} with {setting} {value}: copy the whole folder of the run, with its tokenizer_config.json"
+                    f"`model_name_or_path` {name}: by {said_by[setting]} it was trained with {setting} {_shown(saved[setting], value)}, by "
+                    f"{file} with {setting} {_shown(value, saved[setting])}: copy the whole folder of the run, with its tokenizer_config.json"
                 )
             said_by.setdefault(setting, file)
     if not {"k", "alphabet"} <= saved.keys():
@@ -96,6 +96,11 @@ def _saved_kmers(name: str, revision: str) -> dict[str, Any]:
             "that it was trained with into its folder"
         )
     return saved
+
+
+def _shown(value: Any, other: Any) -> str:
+    """A value as a message shows it next to another one, which may be its text."""
+    return repr(value) if str(value) == str(other) else str(value)
 
 
 def _settings(path: Path, prefix: str = "") -> dict[str, Any]:
@@ -111,7 +116,7 @@ def _model_settings(path: Path) -> dict[str, Any]:
 
 
 def _text_vocabulary(path: Path) -> dict[str, Any]:
-    return _read_vocabulary(path, path.read_text(encoding="utf-8").split())
+    return _read_vocabulary(path, path.read_text(encoding="utf-8-sig", errors="replace").split())
 
 
 def _json_vocabulary(path: Path) -> dict[str, Any]:
@@ -122,9 +127,16 @@ def _json_vocabulary(path: Path) -> dict[str, Any]:
         if isinstance(vocabulary, list):  # of a Unigram model: pairs of token and score
             vocabulary = {token: index for index, (token, _) in enumerate(vocabulary)}
         vocabulary = {**vocabulary, **{token["content"]: token["id"] for token in content.get("added_tokens", [])}}
-        return _read_vocabulary(path, sorted(vocabulary, key=vocabulary.get))
+        tokens = sorted(vocabulary, key=vocabulary.get)
+        ids = [vocabulary[token] for token in tokens]
     except (AttributeError, LookupError, TypeError):
         raise ValueError(f"{path} contains no vocabulary") from None
+    if ids != list(range(len(ids))):
+        row = next(row for row, index in enumerate(ids) if index != row)
+        raise ValueError(
+            f"{path}: the token {tokens[row]!r} has the id {ids[row]!r}, where {row} comes next: ids are 0, 1, 2, ..., each once"
+        )
+    return _read_vocabulary(path, tokens)
 
 
 def _read_vocabulary(path: Path, tokens: list[str]) -> dict[str, Any]:
@@ -220,6 +232,7 @@ def load_config(
             config = AutoConfig.from_pretrained(model_name_or_path, **options, **settings)
         except LOADING_ERRORS as error:
             raise ValueError(f"{checkpoint}: its config.json cannot be used: {one_line(error)}") from None
+        _check_flanks(model_name_or_path, model_revision, getattr(config, "flanks", None))
         if hasattr(config, "auto_map"):
             del config.auto_map  # names code of the checkpoint's author, which was not run and does not go with ours
         if (n_ids := getattr(config, "vocab_size", None)) != len(tokenizer):
@@ -244,6 +257,32 @@ def load_config(
     ids |= {"sep_token_id": tokenizer.sep_token_id, "bos_token_id": None, "eos_token_id": None}
     config.update(ids | {f"kmer_{name}": getattr(tokenizer, name) for name in KMER_SETTINGS})
     return config
+
+
+def _check_flanks(name: str, revision: str, flanks: Any) -> None:
+    """Checks what a checkpoint's files say about the plasmid's bases that the model reads around every sequence.
+
+    Raises:
+        ValueError: They are no flanks, or the tokenizer adds other ones than the configuration names.
+    """
+    checkpoint = f"`model_name_or_path` {name}"
+    if flanks is not None:
+        try:
+            Flanks(**flanks)
+        except TypeError as error:
+            raise ValueError(f"{checkpoint}: `flanks` in its config.json cannot be used: {one_line(error)}") from None
+    path = _checkpoint_file(name, revision, "tokenizer_config.json", is_needed=False)
+    added = read_json(Path(path)).get("flanks") if path else flanks
+    if added and added != flanks:
+        raise ValueError(
+            f"{checkpoint}: its tokenizer_config.json and config.json name different flanks: copy the whole folder of the run"
+        )
+    if flanks and not added:
+        logger.warning(
+            "%s: its tokenizer, of an earlier version, adds no flanks: predictions of this program are right, but those of "
+            "`pipeline` only for sequences that include the flanks",
+            name,
+        )
 
 
 def has_settings(model_type: str, config_overrides: str) -> bool:

@@ -7,8 +7,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 
+from kmerbert.errors import counted
 from kmerbert.models.loading import KMER_SETTINGS, load_config, load_tokenizer, load_weights
 from kmerbert.models.outputs import rescale_outputs
 from tokenization_kmer import KmerTokenizer
@@ -79,6 +81,7 @@ def _load(name: str, revision: str) -> tuple[KmerTokenizer, PreTrainedModel]:
     kind = ", ".join(saved.get("architectures") or ["no model"])
     if not kind.endswith("ForSequenceClassification") or "outputs_in_label_units" not in saved:
         raise ValueError(f"{checkpoint} contains {kind}, not a model of run_finetune_regression.py: fine-tune it first")
+    _check_outputs(checkpoint, config)
     model, missing = load_weights(AutoModelForSequenceClassification, config, name, revision)
     if missing:
         raise ValueError(f"{checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}: train it again")
@@ -86,6 +89,22 @@ def _load(name: str, revision: str) -> tuple[KmerTokenizer, PreTrainedModel]:
         rescale_outputs(model, config.label_scale, config.label_mean)
         config.outputs_in_label_units = True
     return tokenizer, model.eval().requires_grad_(False)
+
+
+def _check_outputs(checkpoint: str, config: PretrainedConfig) -> None:
+    """Raises ValueError if a configuration does not say what each output is, and in which unit."""
+    outputs = range(config.num_labels)
+    if sorted(config.id2label) != list(outputs):
+        raise ValueError(
+            f"{checkpoint}: `id2label` in its config.json must name outputs {', '.join(map(str, outputs))}"
+        )
+    for name in () if config.outputs_in_label_units else ("label_scale", "label_mean"):
+        values = getattr(config, name, None)
+        is_list = isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+        if not is_list or len(values) != len(outputs) or not np.isfinite(values).all():
+            raise ValueError(
+                f"{checkpoint}: `{name}` in its config.json is {values!r}: {counted(len(outputs), 'finite number')} needed"
+            )
 
 
 def _describe(fact: Any) -> str:

@@ -14,7 +14,7 @@ from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
 from kmerbert.reading.plasmid import read_flanks
 from kmerbert.reading.rows import RowSpec, check_ids, check_unknown
-from kmerbert.reading.shards import open_shards
+from kmerbert.reading.shards import Shards, open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.splitting.groups import rows_together
@@ -75,7 +75,7 @@ def load_splits(
             # Pretraining reads the values that the most expressed rows are chosen by, and fits none.
             own_spec = replace(spec, labels=label_columns or _top_label(arguments))
         tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
-        if split == "train" and flanks and flanks.carried and flanks != _learnt(flanks, source, arguments):
+        if split == "train" and flanks and flanks.carried and flanks != _learnt(flanks, arguments, source):
             raise ValueError(f"{source.name}: the file was changed after the flanks were learnt from it: start again")
         check_unknown(tables[split].unknown_share, source.name)
         if label_columns and not spec.id and has_column(source, "id"):  # predictions get this column
@@ -162,8 +162,8 @@ def load_flanks(arguments: SequenceDataArguments, config: PretrainedConfig) -> F
     if length is not None and length != (flanks.length if flanks else 0):
         known = f"the checkpoint has flanks of {flanks.length} bases" if flanks else "no plasmid is known"
         raise ValueError(f"`flank_length` {length}: {known}: give `flank_file` with it, or leave it out")
-    if flanks and not arguments.streaming:
-        flanks = _learnt(flanks, _sources(arguments, ())["train"], arguments)
+    if flanks:
+        flanks = _learnt(flanks, arguments)
     if flanks:
         config.flanks = asdict(flanks)
     return flanks
@@ -242,17 +242,29 @@ def _check_one_table(sources: dict[str, Source], arguments: SequenceDataArgument
         )
 
 
-def _learnt(flanks: Flanks, source: Source, arguments: SequenceDataArguments) -> Flanks:
+def _learnt(flanks: Flanks, arguments: SequenceDataArguments, source: Source | None = None) -> Flanks:
     """The flanks with what some thousand training rows already include of them; as they are, if no row can be read.
 
-    What is not DNA is left to the reader, which says where.
+    What is not DNA is left to the reader, which says where. A source that is open already is not opened again.
     """
-    batch = next(source.batches([arguments.sequence_column]), None)
+    column = arguments.sequence_column
+    if arguments.streaming:
+        shards = _find_shards(arguments, RowSpec(column))
+        batch = next((batch for batch, _ in shards.read(shards.groups[0], [column])), None)
+    else:
+        batch = next((source or _sources(arguments, ())["train"]).batches([column]), None)
     sequences = []
-    for sequence in batch.columns[arguments.sequence_column].to_pylist() if batch else []:
+    for sequence in batch.columns[column].to_pylist() if batch else []:
         with suppress(AttributeError, ValueError):
             sequences.append(canonical(sequence.strip()))
     return flanks.learn(sequences) if sequences else flanks
+
+
+def _find_shards(arguments: SequenceDataArguments, spec: RowSpec) -> Shards:
+    """Finds the shards of --streaming."""
+    name = arguments.train_file or arguments.dataset_name
+    is_hub = not arguments.train_file and not Path(name).exists()
+    return open_shards(name, spec, is_hub, arguments.dataset_config_name, arguments.train_split_name)
 
 
 def _group_column(source: Source, spec: RowSpec) -> str | None:
@@ -282,11 +294,7 @@ def _open_stream(
         if is_wrong:
             raise ValueError(f"{flag}: allowed with `streaming` is {allowed}; leave the flag out")
     training.train_sampling_strategy = "sequential"
-    name = arguments.train_file or arguments.dataset_name
-    is_hub = not arguments.train_file and not Path(name).exists()
-    shards = open_shards(
-        name, replace(spec, id=None), is_hub, arguments.dataset_config_name, arguments.train_split_name
-    )
+    shards = _find_shards(arguments, replace(spec, id=None))
     seed = training.seed if training.data_seed is None else training.data_seed
     stream = StreamedDataset(shards, tokenizer, training.train_batch_size, training.world_size, seed)
     logger.info(
