@@ -56,7 +56,7 @@ def evaluate_table(args: EvaluationArguments) -> Results:
     metrics, figures = comparison.score(), {}
     lines = comparison.lines(metrics)
     if args.run_dir and (config := Path(args.run_dir) / "config.json").is_file():
-        trained = comparison.trained_line(json.loads(config.read_text(encoding="utf-8")))
+        trained = comparison.trained_line(read_json(config))
         lines += [trained] if trained else []
     add_ceiling(args, metrics, lines, comparison.names)
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):

@@ -1,5 +1,7 @@
 """What libraries raise when a file, a network or a checkpoint is at fault, and how that becomes one line for the user."""
 
+import errno
+import re
 from pickle import UnpicklingError
 
 import pyarrow as pa
@@ -15,6 +17,15 @@ LOADING_ERRORS = (
     *(ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError),
     *(SafetensorError, UnpicklingError),
 )
+# How torch, CUDA and the C library say that memory is short, in errors of other classes.
+OUT_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|cannot allocate memory|bad_alloc|_ALLOC_FAILED", re.IGNORECASE
+)
+# How torch says that a process that reads batches was killed, or cannot hand them over in shared memory.
+LOST_WORKER = re.compile(
+    r"DataLoader worker .*(?:exited unexpectedly|killed by signal)|unable to (?:write to|open shared memory object|mmap).*<",
+    re.DOTALL,
+)
 
 
 def counted(n: int, noun: str) -> str:
@@ -27,12 +38,26 @@ def counted(n: int, noun: str) -> str:
 
 
 def one_line(error: BaseException, longest: int = 300) -> str:
-    """Returns the beginning of an error's message as one line, or the name of its class if it has no message."""
-    return " ".join(str(error).split())[:longest] or type(error).__name__
+    """Returns the beginning of an error's message as one line, or the name of its class if it has no message.
+
+    Of an error in a process that reads batches, whose message is a traceback, the last line.
+    """
+    text = str(error).strip()
+    if "\nOriginal Traceback" in text:
+        text = text.splitlines()[-1]
+    return " ".join(text.split())[:longest] or type(error).__name__
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tells whether an error says that there is not enough memory, of the machine or of a GPU."""
     # torch's own class is known by its name, because this module starts without torch.
     is_named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return is_named or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    is_of_system = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    return (
+        is_named or is_of_system or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None)
+    )
+
+
+def has_lost_worker(error: BaseException | None) -> bool:
+    """Tells whether an error says that a process that reads batches was killed or has no shared memory."""
+    return isinstance(error, RuntimeError) and LOST_WORKER.search(str(error)) is not None

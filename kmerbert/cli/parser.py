@@ -7,6 +7,7 @@ training, in `training/flags.py`.
 import dataclasses
 import difflib
 import json
+import math
 import re
 import shutil
 import sys
@@ -123,6 +124,9 @@ class _Parser(HfArgumentParser):
         values, strays = super().parse_known_args(args, namespace)
         if strays:
             self.error(f"unexpected {strays[0]!r}: values follow a --flag, in quotes if they have blanks")
+        for name, value in vars(values).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                self.error(f"--{name} {value}: allowed are finite numbers")
         expand_paths(values, self.of_recipe)  # --flag= takes back what a recipe says
         return values, strays
 

@@ -22,11 +22,15 @@ PATH_OR_JSON_NAMES = frozenset({"accelerator_config", "deepspeed", "fsdp_config"
 LISTS = frozenset({"model_name_or_path"})  # several paths, comma-separated
 WRITTEN = frozenset({"output_file", "output_dir", "token_cache_dir"})
 FILE_OR_FOLDER = frozenset({"train_file"})  # with `streaming` it is a folder or a glob
-# With two letters or more before the colon: C:/data is a drive of Windows. A name on another computer, as scp takes it, is no
+# With two letters or more before the colon: C:/data is a drive of Windows (see `WINDOWS`). A name on another computer, as scp takes it, is no
 # path here either, nor is what fsspec chains with ::.
 URL = re.compile(r"[A-Za-z0-9][\w+.@-]+:(?:/|:)")
 HUB_URL = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)(?:datasets/|models/)?([\w.-]+/[\w.-]+)")
 # A name that begins with a $ after a slash, or is in braces; a $ inside a name is part of it.
+# On another system, such a name would be that of a file in the working folder.
+IS_WINDOWS = os.name == "nt"
+WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 VARIABLE = re.compile(r"(?:^|(?<=/))\$([A-Za-z_]\w*)|\$\{([^{}]*)\}")
 # Open files under other names, which can be no output. /dev/shm is a folder like others.
 DEVICES = re.compile(r"/dev/(?:std(?:in|out|err)|null|full|zero|tty|fd/.*|pts/.*)|/proc/.*")
@@ -96,8 +100,10 @@ def _parts(text: str) -> Sequence[str]:
 
 def _expand(text: str, name: str) -> str:
     argument = f"`{name}` {_printable(text)}"
-    if "\0" in text or "\n" in text:
-        raise ValueError(f"{argument}: a path here cannot have a line break or a zero byte: correct the name")
+    if CONTROL.search(text):
+        raise ValueError(
+            f"{argument}: a path here cannot have line breaks, tabs or control characters: correct the name"
+        )
     if not text or (name in PATH_OR_JSON_NAMES and text.lstrip().startswith("{")):
         return text
     path = _fill_in_home(_fill_in_variables(text, argument), text, argument)
@@ -114,6 +120,8 @@ def _expand(text: str, name: str) -> str:
             raise ValueError(f"{argument} is a URL: allowed are files and folders of this machine; write {local}")
         advice = "name one, and copy the result" if name in WRITTEN else "copy it here first, or mount it"
         raise ValueError(f"{argument} is a URL: allowed are files and folders of this machine; {advice}")
+    if not IS_WINDOWS and WINDOWS.match(path):
+        raise ValueError(f"{argument} is a path of Windows: write the path that this system has for it")
     _check_place(path, name, argument)
     return path
 
@@ -229,4 +237,5 @@ def _is_utf8(text: str) -> bool:
 
 def _printable(text: str) -> str:
     """A text as a message can show it, in one line."""
-    return text.encode("utf-8", "backslashreplace").decode().replace("\n", "\\n").replace("\0", "\\0")
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return CONTROL.sub(lambda match: repr(match[0])[1:-1].replace("\\x00", "\\0"), text)

@@ -1,5 +1,6 @@
 """The model card: README.md of an output folder, read by people and by the Hub. Its text is in `card.md`."""
 
+import json
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -120,7 +121,7 @@ def model_card(repository: str, facts: CardFacts, config: PretrainedConfig) -> s
         template_path=str(TEMPLATE),
         title=title,
         summary=facts.summary,
-        usage=facts.usage.replace("REPO", repository),
+        usage=facts.usage.replace("REPO", json.dumps(repository, ensure_ascii=False)[1:-1]),
         metrics=facts.metrics,
         metric_names=list(dict.fromkeys(name for values in facts.metrics.values() for name in values)),
         metric_labels=METRIC_LABELS,

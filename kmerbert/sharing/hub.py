@@ -29,7 +29,12 @@ def publish(trainer: Trainer, facts: CardFacts) -> None:
     arguments, folder = trainer.args, Path(trainer.args.output_dir)
     is_main = trainer.is_world_process_zero()
     if is_main:
-        write_card(folder, trainer.hub_model_id if arguments.push_to_hub else folder.name, facts, trainer.model.config)
+        write_card(
+            folder,
+            trainer.hub_model_id if arguments.push_to_hub else folder.absolute().resolve().name,
+            facts,
+            trainer.model.config,
+        )
         logger.info("model, metrics and card: %s", folder)
     # Processes on CPUs (gloo) that leave without these two may abort or hang as they exit, because one of their threads
     # still holds a tensor; the launcher would then kill the one that pushes (pytorch/pytorch#179291).

@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -14,15 +15,15 @@ import pyarrow as pa
 from datasets import Dataset
 from datasets import config as datasets_config
 
-from kmerbert.errors import counted
-from kmerbert.files import check_folder, scratch_folder, space_to_write
+from kmerbert.errors import FILE_ERRORS, counted, one_line
+from kmerbert.files import check_folder, file_checksum, scratch_folder, space_to_write
 from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows, without_gaps
 from kmerbert.reading.sources import Batch, FileSource, Source, read_again
 from tokenization_kmer import N_ADDED, KmerTokenizer
 
 logger = logging.getLogger(__name__)
 # Part of the cache's key: raise it when the same rows would give other files.
-LAYOUT = 6
+LAYOUT = 7
 # In a file of their own.
 ARRAYS = ("keys", "sequence_numbers", "strand_keys", "numbers", "names", "splits", "groups", "overlaps")
 
@@ -164,33 +165,52 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
     setting = [LAYOUT, source.format, source.checksum, same_tokens, tokenizer.k, tokenizer.stride, tokenizer.alphabet]
     stem = folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:32]
     ids_file, arrays_file = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
-    if not (ids_file.exists() and arrays_file.exists() and _has_needed(arrays_file, spec)):
+    content = _read(stem, spec, folder)
+    if content is None:
         check_folder(folder, f"`token_cache_dir` {folder.parent}")
         folder.mkdir(parents=True, exist_ok=True)
         with space_to_write(ids_file), scratch_folder(folder) as scratch:
             arrays = _write(scratch / "ids", source, spec, tokenizer)
+            arrays["ids_checksum"] = np.array(file_checksum(scratch / "ids"))
             source.check_unchanged()  # otherwise the rows of one content would be kept under the checksum of another
             with open(scratch / "arrays", "wb") as file:
                 np.savez(file, **arrays)
             os.replace(scratch / "arrays", arrays_file)
             os.replace(scratch / "ids", ids_file)
-    with np.load(arrays_file) as arrays:
-        left_out = () if spec.both_strands else ("strand_keys",)
-        values = {name: arrays[name] if name in arrays and name not in left_out else None for name in ARRAYS}
-        share, n_gaps = float(arrays["unknown_share"]), int(arrays["n_gaps"])
+        content = arrays, Dataset.from_file(str(ids_file))
+    arrays, dataset = content
+    left_out = () if spec.both_strands else ("strand_keys",)
+    values = {name: arrays[name] if name in arrays and name not in left_out else None for name in ARRAYS}
+    share, n_gaps = float(arrays["unknown_share"]), int(arrays["n_gaps"])
     if n_gaps:
         n_windows = n_gaps + len(values["keys"])
         logger.info(
             "%s: %d of %d windows are gaps, without a k-mer of known bases: left out", source.name, n_gaps, n_windows
         )
-    dataset = Dataset.from_file(str(ids_file))
     return TokenTable(source, dataset, stem, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
 
 
-def _has_needed(arrays_file: Path, spec: RowSpec) -> bool:
-    """Whether the rows were tokenised for a network that reads both strands, if this one does; otherwise, any will do."""
-    with np.load(arrays_file) as arrays:
-        return not spec.both_strands or "strand_keys" in arrays
+def _read(stem: Path, spec: RowSpec, folder: Path) -> tuple[dict[str, np.ndarray], Dataset] | None:
+    """Reads the files of a table; None if they are not there, are damaged, or lack what a network of both strands needs.
+
+    Args:
+        stem: Path of the files, without their endings.
+        spec: What the rows are for.
+        folder: Where checksums are remembered, so that a file that nobody touched is not read once more.
+    """
+    ids_file, arrays_file = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
+    try:
+        with np.load(arrays_file) as file:  # each array in it has a checksum of its own
+            arrays = {name: file[name] for name in file}
+        if file_checksum(ids_file, folder) != str(arrays["ids_checksum"]):
+            raise ValueError("its bytes are not those that were written")
+        dataset = Dataset.from_file(str(ids_file))
+    except FileNotFoundError:
+        return None
+    except (*FILE_ERRORS, ValueError, LookupError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning("%s and .npz are damaged (%s): the rows are tokenised anew", ids_file, one_line(error))
+        return None
+    return None if spec.both_strands and "strand_keys" not in arrays else (arrays, dataset)
 
 
 def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) -> dict[str, np.ndarray]:

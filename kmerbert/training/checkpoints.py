@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import time
 import zipfile
@@ -24,13 +25,14 @@ logger = logging.getLogger(__name__)
 SETTINGS_FILE = "run_settings.json"
 # ... where in the rows it stands, with which other flags, and checksums of the rows; ...
 PROGRESS_FILE = "run_progress.json"
-# ... and, written last, the checksums of all other files.
+# ... and the checksums of all other files, written last. Until then it has none, so that what a killed run leaves is not taken
+# for a checkpoint of a version without checksums.
 CHECKPOINT_FILE = "checksums.json"
 # Flags about model and data that change neither rows nor network, so that a resumed run may have others.
 FREE_FLAGS = ("token_cache_dir", "label_unit")
 # Flags of the Trainer that decide what is learnt, or which checkpoint is the best, so that a resumed run must have the same.
 FIXED_FLAGS = (
-    "seed", "data_seed", "loss", "metric_for_best_model", "optim", "optim_args", "label_smoothing_factor",
+    "seed", "data_seed", "loss", "metric_for_best_model", "optim", "optim_args",
     "neftune_noise_alpha", "train_sampling_strategy",
 )  # fmt: skip
 # With these, the learning rate has a history that cannot be computed anew, so that its flags are fixed, too.
@@ -57,7 +59,7 @@ PARTS = {
 PART_NAMES = re.compile(
     r".*\.safetensors|.*\.index\.json|.*config\.json|tokenizer\.json|tokenization_kmer\.py|modeling_kmer_\w+\.py|vocab\.txt"
     r"|special_tokens_map\.json|added_tokens\.json|(optimizer|pytorch_model|scaler|scheduler|training_args)\.(pt|bin)"
-    rf"|rng_state(_\d+)?\.pth|trainer_state\.json|{SETTINGS_FILE}|{PROGRESS_FILE}|{CHECKPOINT_FILE}"
+    rf"|rng_state(_\d+)?\.pth|trainer_state\.json|{SETTINGS_FILE}|{PROGRESS_FILE}|{CHECKPOINT_FILE}|\.[^/]*\.partial"
     r"|(optimizer|pytorch_model_fsdp)_\d+/.*"
 )
 
@@ -86,7 +88,13 @@ def checkpoints_in(folder: Path) -> list[Path]:
     """
     real = [path for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path.is_dir() and not path.is_symlink()]
     own = [path for path in real if is_checkpoint_name(path.name) and any(map(_is_part, path.iterdir()))]
-    return sorted(own, key=lambda path: (_read_json(path / CHECKPOINT_FILE).get("saved_at", 0.0), step_of(path)))
+    return sorted(own, key=lambda path: (_saved_at(path), step_of(path)))
+
+
+def _saved_at(checkpoint: Path) -> float:
+    """When a checkpoint was saved, in seconds since 1970; 0 if it does not say."""
+    seconds = _read_json(checkpoint / CHECKPOINT_FILE).get("saved_at")
+    return seconds if isinstance(seconds, (int, float)) else 0.0
 
 
 def _is_part(path: Path) -> bool:
@@ -96,8 +104,11 @@ def _is_part(path: Path) -> bool:
 def remove_checkpoint(checkpoint: Path) -> None:
     """Deletes the files that a run wrote into a checkpoint, and its folder unless that has others."""
     noted = _read_json(checkpoint / CHECKPOINT_FILE).get("files", {})
-    (checkpoint / CHECKPOINT_FILE).unlink(missing_ok=True)  # first: from now on it is not complete
     paths = sorted(checkpoint.rglob("*"), reverse=True)  # what is in a folder comes before it
+    # First what no checkpoint can be without, so that one that is deleted in part is not taken for a whole one; last what
+    # says that it is of this version.
+    order = {"trainer_state.json": 0, CHECKPOINT_FILE: 2}
+    paths.sort(key=lambda path: order.get(str(path.relative_to(checkpoint)), 1))
     for path in paths:
         name = str(path.relative_to(checkpoint))
         if path.is_symlink() or (path.is_file() and not (name in noted or PART_NAMES.fullmatch(name))):
@@ -119,6 +130,21 @@ def _read_json(path: Path) -> dict[str, Any]:
 # --- whether they are whole
 
 
+def begin(checkpoint: Path) -> None:
+    """Makes a checkpoint's folder, which is not complete until `complete` says so."""
+    checkpoint.mkdir(exist_ok=True)
+    _write_checksums(checkpoint, {})
+
+
+def is_complete(checkpoint: Path) -> bool:
+    """Tells whether a checkpoint was saved to its end, by a version with checksums."""
+    return bool(_read_json(checkpoint / CHECKPOINT_FILE).get("files"))
+
+
+def _write_checksums(checkpoint: Path, files: Mapping[str, Any]) -> None:
+    write_text(checkpoint / CHECKPOINT_FILE, json.dumps({"saved_at": time.time(), "files": files}, indent=2) + "\n")
+
+
 def complete(checkpoint: Path, settings: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
     """Writes the settings and the progress of a run into a checkpoint and then, as its last file, the checksums of all.
 
@@ -134,7 +160,7 @@ def complete(checkpoint: Path, settings: Mapping[str, Any], progress: Mapping[st
         for path in sorted(checkpoint.rglob("*"))
         if path.is_file() and path.name != CHECKPOINT_FILE
     }
-    write_text(checkpoint / CHECKPOINT_FILE, json.dumps({"saved_at": time.time(), "files": files}, indent=2) + "\n")
+    _write_checksums(checkpoint, files)
 
 
 def read_progress(checkpoint: Path) -> dict[str, Any]:
@@ -176,18 +202,23 @@ def _newest_whole(folder: Path, needs_best: bool) -> str:
         raise ValueError(
             f"`resume_from_checkpoint` true: {folder} contains no checkpoint to resume from: leave the flag out to start anew"
         )
-    problems = []
-    if any((path / CHECKPOINT_FILE).is_file() for path in checkpoints):
-        cut = [path for path in checkpoints if not (path / CHECKPOINT_FILE).is_file()]
-        checkpoints = [path for path in checkpoints if path not in cut]
-        newest = max(map(step_of, checkpoints))
-        problems += [f"{path} is damaged (it was not saved to its end)" for path in cut if step_of(path) > newest]
-    for path in checkpoints:
-        if not (problem := _problem(path, needs_best)):
-            for other in problems:
-                logger.warning("%s: the run continues from %s instead", other, path)
-            return str(path)
-        problems.append(problem)
+    # An earlier version saves nothing after this one has.
+    with_checksums = [step_of(path) for path in checkpoints if (path / CHECKPOINT_FILE).is_file()]
+    problems = {
+        path: f"{path} is damaged (no {CHECKPOINT_FILE})"
+        for path in checkpoints
+        if step_of(path) > min(with_checksums, default=math.inf) and not (path / CHECKPOINT_FILE).is_file()
+    }
+    for path in [path for path in checkpoints if path not in problems]:
+        if problem := _problem(path, needs_best):
+            problems[path] = problem
+            continue
+        # Also those whose time is not known, which are looked at last.
+        further = [other for other in checkpoints if step_of(other) > step_of(path)]
+        for problem in filter(None, (problems.get(other) or _problem(other, needs_best) for other in further)):
+            logger.warning("%s: the run continues from %s instead", problem, path)
+        return str(path)
+    problems = list(problems.values())
     is_best_alone = needs_best and not _problem(checkpoints[0], needs_best=False)
     hint = ", or end with the last checkpoint by `load_best_model_at_end` false" if is_best_alone else ""
     more = f" and {len(problems) - 2} more" if len(problems) > 2 else ""
@@ -199,7 +230,7 @@ def _newest_whole(folder: Path, needs_best: bool) -> str:
 
 def _problem(checkpoint: Path, needs_best: bool) -> str | None:
     """Why a run cannot continue from a checkpoint, or None."""
-    if damage := _damage(checkpoint):
+    if damage := damage_of(checkpoint):
         return f"{checkpoint} is damaged ({damage})"
     state = _read_json(checkpoint / "trainer_state.json")
     if needs_best and state.get("best_global_step"):
@@ -208,11 +239,18 @@ def _problem(checkpoint: Path, needs_best: bool) -> str | None:
             return f"{checkpoint} has its best checkpoint in {state.get('best_model_checkpoint')}, which is not there"
         if best.resolve() == checkpoint.resolve():
             return None
-        if damage := _damage(best):
+        if damage := damage_of(best):
             return f"{best}, the best checkpoint of the run up to {checkpoint.name}, is damaged ({damage})"
-        if _read_json(best / "trainer_state.json").get("global_step") != state["best_global_step"]:
-            return f"{best} is not the best checkpoint of {checkpoint}, which is of step {state['best_global_step']}"
+        if not _is_earlier(_read_json(best / "trainer_state.json"), state):
+            return f"{best} is not the best checkpoint of {checkpoint}, but one of another run, or of another step"
     return None
+
+
+def _is_earlier(best: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
+    """Tells whether one state of a trainer is that of the best step of another: it has logged the same up to there."""
+    history, others = best.get("log_history", []), state.get("log_history", [])
+    is_same = json.dumps(history) == json.dumps(others[: len(history)])  # as text, in which NaN is NaN
+    return is_same and best.get("global_step") == state.get("best_global_step")
 
 
 def best_checkpoint(checkpoint: Path, state: Mapping[str, Any]) -> Path | None:
@@ -228,7 +266,7 @@ def best_checkpoint(checkpoint: Path, state: Mapping[str, Any]) -> Path | None:
     return next((path for path in places if path.is_dir()), None)
 
 
-def _damage(checkpoint: Path) -> str | None:
+def damage_of(checkpoint: Path) -> str | None:
     """What is missing, cut short or changed in a checkpoint, or None."""
     for part, patterns in PARTS.items():
         if not any(list(checkpoint.glob(pattern)) for pattern in patterns):
@@ -236,7 +274,9 @@ def _damage(checkpoint: Path) -> str | None:
     if not (checkpoint / CHECKPOINT_FILE).is_file():
         return _damage_without_checksums(checkpoint)
     files = _read_json(checkpoint / CHECKPOINT_FILE).get("files")
-    if not isinstance(files, dict) or not files:
+    if files == {}:
+        return "it was not saved to its end"
+    if not isinstance(files, dict):
         return f"{CHECKPOINT_FILE} is not whole"
     for name, known in files.items():
         path = checkpoint / name

@@ -92,6 +92,8 @@ class KmerTrainingArguments(TrainingArguments):
         for is_wrong, message in self._mistakes():
             if is_wrong:
                 raise ValueError(message)
+        if self.save_total_limit is not None and self.save_total_limit < 1:  # the Trainer's way to say: all
+            self.save_total_limit = None
         if self.eval_epochs:
             self.eval_strategy, self.eval_steps = "steps", 1  # the true number needs the data: plan_evaluations
         if self.eval_strategy == "no":
@@ -153,6 +155,19 @@ class KmerTrainingArguments(TrainingArguments):
             *(
                 (getattr(self, name) < 1, f"--{name} {getattr(self, name)}: allowed is 1 or more")
                 for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+            ),
+            *(
+                (getattr(self, name) is not None and getattr(self, name) <= 0, f"--{name} {getattr(self, name)}: allowed is above 0")
+                for name in ("logging_steps", "save_steps", "eval_steps")
+            ),
+            *(
+                (getattr(self, name) < 0, f"--{name} {getattr(self, name)}: allowed is 0 or more")
+                for name in ("learning_rate", "weight_decay")
+            ),
+            (bool(self.label_smoothing_factor), "--label_smoothing_factor has no effect on the losses here: leave it out"),
+            (
+                isinstance(self.lr_scheduler_kwargs, str) and not self.lr_scheduler_kwargs.lstrip().startswith("{"),
+                f"--lr_scheduler_kwargs {self.lr_scheduler_kwargs} is no JSON object: write '{{\"name\": 1}}', or a mapping in a recipe",
             ),
             (self.eval_accumulation_steps == 0, "--eval_accumulation_steps 0: allowed is 1 or more"),
             (self.metric_for_best_model == "", "--metric_for_best_model is empty: name a metric or leave the flag out"),

@@ -18,9 +18,9 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from kmerbert.errors import FILE_ERRORS, NETWORK_ERRORS, is_out_of_memory, one_line
+from kmerbert.errors import FILE_ERRORS, NETWORK_ERRORS, has_lost_worker, is_out_of_memory, one_line
 from kmerbert.files import is_running, process_start, read_json, write_text
-from kmerbert.training.checkpoints import CHECKPOINT_FILE, checkpoints_in, is_checkpoint_name, remove_checkpoint
+from kmerbert.training.checkpoints import checkpoints_in, is_checkpoint_name, is_complete, remove_checkpoint
 
 logger = logging.getLogger(__name__)
 LOCK_FILE = ".run.lock"
@@ -143,6 +143,7 @@ class RunFolder:
         settings: What decides rows, network and loss, for the checkpoints.
         checkpoint: What the run continues from; None from the start.
         lock: Of the main process; None in others.
+        trackers: Programs that the run logs to.
         to_delete: Names in the folder of an earlier run's files and checkpoints, which are deleted before training starts.
         is_training, is_saved: Whether the run has begun to train, and whether its final model is in the folder.
     """
@@ -151,6 +152,7 @@ class RunFolder:
     settings: Mapping[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
     lock: FolderLock | None = None
+    trackers: tuple[str, ...] = ()
     to_delete: tuple[str, ...] = ()
     is_training: bool = False
     is_saved: bool = False
@@ -171,6 +173,15 @@ class RunFolder:
                 "`per_device_eval_batch_size`, and raise `gradient_accumulation_steps` by as much; "
                 f"{self.what_is_safe()}"
             ) from error
+        if has_lost_worker(error):
+            raise ValueError(
+                f"a process that reads batches has ended, perhaps because memory or /dev/shm is short ({one_line(error, 200)}): "
+                f"lower `dataloader_num_workers`; {self.what_is_safe()}"
+            ) from error
+        if (tracker := type(error).__module__.partition(".")[0]) in self.trackers and isinstance(error, Exception):
+            raise ValueError(
+                f"`report_to` {tracker}: {one_line(error)}: set it up, or leave the flag out; {self.what_is_safe()}"
+            ) from error
         if self.is_training and isinstance(error, (*FILE_ERRORS, ValueError, ImportError)):
             raise ValueError(f"{one_line(error, 2000)}; {self.what_is_safe()}") from error
         if isinstance(error, NETWORK_ERRORS):  # such as before a push, for which the repository is made first
@@ -182,7 +193,7 @@ class RunFolder:
         """Says where a run that ends now can be taken up again."""
         if self.is_saved:
             return f"the model is saved in {self.path}"
-        whole = [path for path in checkpoints_in(self.path) if (path / CHECKPOINT_FILE).is_file()]
+        whole = [path for path in checkpoints_in(self.path) if is_complete(path)]
         if whole and (self.is_training or self.checkpoint):
             return f"{whole[-1]} is complete: continue from it with `resume_from_checkpoint` true"
         return "nothing was saved yet"

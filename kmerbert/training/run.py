@@ -13,7 +13,6 @@ from accelerate.utils import broadcast_object_list
 from transformers import set_seed
 
 from kmerbert.cli.launch import check_launch, end_with_launcher, set_up_logging
-from kmerbert.errors import one_line
 from kmerbert.files import check_folder, free_space, in_bytes, read_json, space_to_write, write_text
 from kmerbert.models.kernels import fast_kernels
 from kmerbert.models.outputs import in_other_unit
@@ -57,7 +56,10 @@ def start_run(arguments: KmerTrainingArguments, *groups: Any) -> RunFolder:
     set_up_logging(is_main)
     check_launch(arguments.world_size)
     end_with_launcher()
-    folder = RunFolder(Path(arguments.output_dir), run_settings(arguments, *groups))
+    set_seed(arguments.seed)  # before the folder is taken, because a seed may be too large
+    folder = RunFolder(
+        Path(arguments.output_dir), run_settings(arguments, *groups), trackers=tuple(arguments.report_to)
+    )
     answer = [None, None, ()]
     if is_main:
         try:
@@ -71,12 +73,11 @@ def start_run(arguments: KmerTrainingArguments, *groups: Any) -> RunFolder:
     problem, folder.checkpoint, folder.to_delete = answer
     if problem:
         raise ValueError(problem)
-    if folder.checkpoint and not Path(folder.checkpoint).is_dir():
+    if folder.checkpoint and not Path(folder.checkpoint).is_dir():  # never on the main process, which has looked
         raise ValueError(f"`resume_from_checkpoint`: {folder.checkpoint} is not on this machine: copy it there")
     if arguments.n_gpu > 1:
         logger.warning("there are %d GPUs, one is used: start with `accelerate launch` to use all", arguments.n_gpu)
         arguments._n_gpu = 1  # the Trainer would divide each batch among threads, which is slow
-    set_seed(arguments.seed)
     logger.info("%s", describe_run(arguments))
     return folder
 
@@ -150,15 +151,10 @@ def train(trainer: RunTrainer) -> dict[str, float]:
         shutil.rmtree(folder.path / SCRATCH, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     folder.is_training = True
-    try:
-        with fast_kernels([trainer.model], precision_of(arguments) == "bf16", arguments.device):
-            result = trainer.train(resume_from_checkpoint=folder.checkpoint)
-    except Exception as error:
-        tracker = type(error).__module__.partition(".")[0]
-        if tracker not in arguments.report_to:
-            raise
-        raise ValueError(f"`report_to` {tracker}: {one_line(error)}: set it up, or leave the flag out") from error
+    with fast_kernels([trainer.model], precision_of(arguments) == "bf16", arguments.device):
+        result = trainer.train(resume_from_checkpoint=folder.checkpoint)
     check_result(trainer)
+    check_answers(trainer)
     if not math.isfinite(result.metrics["train_loss"]) and precision_of(arguments) != "fp16":  # which leaves steps out
         raise ValueError(
             f"the loss of the run is {result.metrics['train_loss']}: lower `learning_rate`, or warm up longer with "
@@ -191,8 +187,8 @@ def check_result(trainer: RunTrainer) -> None:
     """Checks that what was trained is a model that can answer, before it is saved.
 
     Raises:
-        ValueError: Weights are no numbers or all zero; no evaluation gave a number to choose the best checkpoint by; or the
-            model predicts the same for every sequence.
+        ValueError: Weights are no numbers or all zero; no evaluation gave a number to choose the best checkpoint by; the loss
+            of the evaluation is no number; or the model predicts the same for every sequence.
     """
     check_weights(trainer.model, "after training, ")
     state, arguments = trainer.state, trainer.args
@@ -205,6 +201,12 @@ def check_result(trainer: RunTrainer) -> None:
             "so that no checkpoint is the best: lower `learning_rate`, or choose another `metric_for_best_model`"
         )
     step = state.best_global_step if arguments.load_best_model_at_end else state.global_step
+    for entry in [entry for entry in state.log_history if entry["step"] == step and "eval_loss" in entry][-1:]:
+        if not math.isfinite(entry["eval_loss"]):
+            raise ValueError(
+                f"the loss of the evaluation at step {step} is {entry['eval_loss']}, although the weights are numbers: lower "
+                "`learning_rate`, or warm up longer with `warmup_steps`"
+            )
     if len(trainer.eval_dataset or ()) < ROWS_THAT_TELL:
         return
     for entry in [entry for entry in evaluations if entry["step"] == step][-1:]:
@@ -215,6 +217,27 @@ def check_result(trainer: RunTrainer) -> None:
                     f"the model predicts the same value for every validation row ({name} 0 at step {step}), although their "
                     "measured values differ: lower `learning_rate` or `weight_decay`, train longer, or look at the labels"
                 )
+
+
+def check_answers(trainer: RunTrainer) -> None:
+    """Checks that the final weights, as they will be used, give a number for the last rows that were trained on.
+
+    Weights that are numbers may be too large to compute with, and a run without validation rows is evaluated nowhere else.
+
+    Raises:
+        ValueError: The loss of these rows is NaN or infinite.
+    """
+    if trainer.last_batch is None:
+        return
+    was_training = trainer.model.training
+    trainer.model.eval()
+    loss, *_ = trainer.prediction_step(trainer.model, dict(trainer.last_batch), prediction_loss_only=True)
+    trainer.model.train(was_training)
+    if not math.isfinite(loss):
+        raise ValueError(
+            f"after training, the loss of the last {len(trainer.last_batch['input_ids'])} training rows is {loss.item()}: lower "
+            "`learning_rate`, or warm up longer with `warmup_steps`"
+        )
 
 
 def report(trainer: RunTrainer, split: str, metrics: dict[str, float]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +19,11 @@ from kmerbert.errors import is_out_of_memory, one_line
 from kmerbert.files import free_space, in_bytes, why_full
 from kmerbert.tokens.batches import TrainingRows
 from kmerbert.training.checkpoints import (
+    begin,
     best_checkpoint,
     changeable_settings,
     complete,
+    damage_of,
     describe_changes,
     read_progress,
     remove_checkpoint,
@@ -48,7 +51,7 @@ class RunTrainer(Trainer):
     - A checkpoint is complete when its checksums are written, and only then are older ones deleted.
     - A resumed run stands where the checkpoint stood in the rows, whatever its batches were, and has the learning rate, the
       weight decay and the other changeable flags that are given now. Steps go on counting: each is one of the optimizer.
-    - The logged losses, and `train_loss`, are those of the whole run.
+    - The logged losses, `train_loss` and `train_runtime` are those of the whole run.
     - Weights that are not numbers end the run before anything is saved.
 
     Args:
@@ -77,6 +80,8 @@ class RunTrainer(Trainer):
         # Steps that were taken before, less those that the same rows take with the batches of today.
         self.step_offset = 0
         self.batches_in_epoch = 0
+        self.began = 0.0
+        self.last_batch: dict[str, torch.Tensor] | None = None  # that was trained on
         self.add_callback(_Watch(self))
 
     # --- where a resumed run stands
@@ -175,7 +180,23 @@ class RunTrainer(Trainer):
 
     def create_scheduler(self, num_training_steps: int, *given: Any, **named: Any) -> Any:
         """The schedule of the learning rate, over the steps that the whole run has with the batches of today."""
-        return super().create_scheduler(num_training_steps - self._schedule_offset(), *given, **named)
+        try:
+            return super().create_scheduler(num_training_steps - self._schedule_offset(), *given, **named)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"`lr_scheduler_kwargs` {self.args.lr_scheduler_kwargs}: {one_line(error)}: allowed are the settings of "
+                f"`lr_scheduler_type` {self.args.lr_scheduler_type.value}"
+            ) from error
+
+    def create_optimizer(self, *given: Any) -> Any:
+        """The optimizer of the flags."""
+        try:
+            return super().create_optimizer(*given)
+        except (TypeError, ValueError) as error:
+            of_flag = f"`optim` {self.args.optim.value}"
+            if self.args.optim_args:
+                of_flag += f" with `optim_args` {self.args.optim_args}"
+            raise ValueError(f"{of_flag}: {one_line(error)}: correct its settings") from error
 
     def _schedule_offset(self) -> int:
         return 0 if self.args.max_steps > 0 else self.step_offset
@@ -209,6 +230,11 @@ class RunTrainer(Trainer):
                 group["lr"] = rate * factor(schedule.last_epoch)
             schedule._last_lr = [group["lr"] for group in self.optimizer.param_groups]
 
+    def training_step(self, model: nn.Module, inputs: dict[str, torch.Tensor], *given: Any) -> torch.Tensor:
+        """A forward and a backward pass."""
+        self.last_batch = dict(inputs)  # the Trainer takes the labels out
+        return super().training_step(model, inputs, *given)
+
     def _run_epoch(self, *given: Any, **named: Any) -> None:
         # The Trainer would take one step more of a run that had all its steps in the midst of an epoch.
         if self.control.should_training_stop or self.state.global_step >= self.state.max_steps:
@@ -229,6 +255,7 @@ class RunTrainer(Trainer):
                 if path.is_dir():  # damaged, or of a run that went on from an earlier checkpoint in another way
                     remove_checkpoint(path)
                 self.folder.note(path.name)
+                begin(path)
             self.accelerator.wait_for_everyone()
             super()._save_checkpoint(model, trial)
             self.accelerator.wait_for_everyone()  # other processes save their random state
@@ -272,11 +299,13 @@ class RunTrainer(Trainer):
                 "logged_step": self._globalstep_last_logged,
                 "since": losses,
             },
+            "seconds": self.seconds(),
             "flags": changeable_settings(self.args),
             "changes": self.changes,
         }
 
     def _finalize_training(self, *given: Any) -> Any:
+        self._check_best()
         limit, self.args.save_total_limit = self.args.save_total_limit, None  # ours are deleted by exact names
         try:
             output = super()._finalize_training(*given)
@@ -287,7 +316,16 @@ class RunTrainer(Trainer):
             self.folder.keep_only(best)
         return output
 
-    # --- losses
+    def _check_best(self) -> None:
+        """Raises ValueError if the best checkpoint is not there any more; the Trainer would end with the last weights."""
+        best = self.state.best_model_checkpoint
+        if self.args.load_best_model_at_end and best and (damage := damage_of(Path(best))):
+            raise ValueError(
+                f"{best}, the best checkpoint, was deleted or changed while the run went on ({damage}): put it back, or end "
+                "with the last checkpoint by `load_best_model_at_end` false"
+            )
+
+    # --- losses and time
 
     def take_up_losses(self) -> None:
         """Goes on summing the losses where the checkpoint stopped."""
@@ -305,15 +343,24 @@ class RunTrainer(Trainer):
         self._tr_loss = torch.tensor(own, dtype=self._tr_loss.dtype, device=self._tr_loss.device)
         self._total_loss_scalar, self._globalstep_last_logged = losses["logged"], losses["logged_step"]
 
+    def seconds(self) -> float:
+        """How long the run has trained, before and after it was resumed; what a killed process did in vain does not count."""
+        return self.progress.get("seconds", 0.0) + time.monotonic() - self.began
+
     def log(self, logs: dict[str, float], *given: Any) -> None:
-        """Logs, with the `train_loss` of the whole run instead of that since a resume."""
+        """Logs, with the `train_loss` and the time of the whole run instead of those since a resume."""
         if "train_loss" in logs:
             logs["train_loss"] = self._total_loss_scalar / max(self.state.global_step, 0.001)
+            if "seconds" in self.progress:
+                seconds, n_rows = self.seconds(), len(self.train_dataset) * (self.state.epoch or 0.0)
+                logs["train_runtime"] = round(seconds, 4)
+                logs["train_samples_per_second"] = round(n_rows / seconds, 3)
+                logs["train_steps_per_second"] = round(self.state.global_step / seconds, 3)
         super().log(logs, *given)
 
 
 class _Watch(TrainerCallback):
-    """Takes up the losses of a resumed run, and ends a run whose weights are no numbers any more."""
+    """Takes the time, takes up the losses of a resumed run, and ends a run whose weights are no numbers any more."""
 
     def __init__(self, trainer: RunTrainer) -> None:
         self.trainer = trainer
@@ -321,6 +368,7 @@ class _Watch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
+        self.trainer.began = time.monotonic()
         if self.trainer.folder.checkpoint:
             self.trainer.take_up_losses()
 

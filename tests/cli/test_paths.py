@@ -95,8 +95,15 @@ def test_addresses_on_the_hub_say_the_name(url: str, name: str) -> None:
         expand_path(url, "dataset_name")
 
 
-def test_a_drive_of_windows_is_no_url() -> None:
+def test_a_drive_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Elsewhere, its path would be the name of a new folder here."""
+    monkeypatch.setattr(paths, "IS_WINDOWS", True)
     assert expand_path("C:/data/x.tsv", "train_file") == "C:/data/x.tsv"
+    monkeypatch.setattr(paths, "IS_WINDOWS", False)
+    for path in ("C:/data/x.tsv", "d:\\runs", "\\\\server\\runs"):
+        with fails(f"`output_dir` {path}", "Windows"):
+            expand_path(path, "output_dir")
+    assert expand_path("a:b", "output_dir") == "a:b"
 
 
 def test_names_that_are_not_utf_8() -> None:

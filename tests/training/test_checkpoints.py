@@ -182,7 +182,7 @@ def test_a_run_of_unknown_settings_continues_and_says_so(tmp_path: Path, capsys:
 def test_what_decides_the_result_may_not_change(tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "checkpoint-1", is_complete=True)
     assert start(tmp_path, resume_from_checkpoint="true", learning_rate=1, weight_decay=1) == str(checkpoint)
-    for name, value in {"optim": "sgd", "seed": 3, "label_smoothing_factor": 0.5, "optim_args": "a=1"}.items():
+    for name, value in {"optim": "sgd", "seed": 3, "neftune_noise_alpha": 5, "optim_args": "a=1"}.items():
         with fails(f"`{name}` {value}", checkpoint):
             start(tmp_path, resume_from_checkpoint="true", **{name: value})
 

@@ -446,6 +446,7 @@ def test_a_second_start_reads_the_file_only_when_it_has_changed(
 ) -> None:
     monkeypatch.setattr(files, "SETTLED_SECONDS", -60.0)  # files count as settled at once
     first = load(regression(promoters))
+    load(regression(promoters))  # which checks the new token file, once
     real = hashlib.file_digest
 
     def digest(*_: object) -> None:
