@@ -268,14 +268,14 @@ def best_checkpoint(checkpoint: Path, state: Mapping[str, Any]) -> Path | None:
 
 def damage_of(checkpoint: Path) -> str | None:
     """What is missing, cut short or changed in a checkpoint, or None."""
+    files = _read_json(checkpoint / CHECKPOINT_FILE).get("files")
+    if files == {}:
+        return "it was not saved to its end"
     for part, patterns in PARTS.items():
         if not any(list(checkpoint.glob(pattern)) for pattern in patterns):
             return f"no {part}"
     if not (checkpoint / CHECKPOINT_FILE).is_file():
         return _damage_without_checksums(checkpoint)
-    files = _read_json(checkpoint / CHECKPOINT_FILE).get("files")
-    if files == {}:
-        return "it was not saved to its end"
     if not isinstance(files, dict):
         return f"{CHECKPOINT_FILE} is not whole"
     for name, known in files.items():

@@ -34,6 +34,8 @@ from kmerbert.training.folder import RunFolder
 logger = logging.getLogger(__name__)
 # Settings of the optimizer that follow the flags of a resumed run; all else of its state is the checkpoint's.
 OPTIMIZER_SETTINGS = ("weight_decay", "betas", "eps")
+# Another machine may see a new file in a shared folder this much later.
+SHARED_FOLDER_SECONDS = 60.0
 
 
 class Position(NamedTuple):
@@ -319,7 +321,15 @@ class RunTrainer(Trainer):
     def _check_best(self) -> None:
         """Raises ValueError if the best checkpoint is not there any more; the Trainer would end with the last weights."""
         best = self.state.best_model_checkpoint
-        if self.args.load_best_model_at_end and best and (damage := damage_of(Path(best))):
+        if not (self.args.load_best_model_at_end and best):
+            return
+        self.accelerator.wait_for_everyone()  # the main process may still be completing it
+        began = time.monotonic()
+        while damage := damage_of(Path(best)):
+            if self.args.should_save or time.monotonic() > began + SHARED_FOLDER_SECONDS:
+                break
+            time.sleep(1.0)
+        if damage:
             raise ValueError(
                 f"{best}, the best checkpoint, was deleted or changed while the run went on ({damage}): put it back, or end "
                 "with the last checkpoint by `load_best_model_at_end` false"
