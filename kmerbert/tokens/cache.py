@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 LAYOUT = 7
 # In a file of their own.
 ARRAYS = ("keys", "sequence_numbers", "strand_keys", "numbers", "names", "splits", "groups", "overlaps")
+# Those that every table has.
+NEEDED = ("keys", "sequence_numbers", "numbers", "unknown_share", "n_gaps")
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,11 @@ def _read(stem: Path, spec: RowSpec, folder: Path) -> tuple[dict[str, np.ndarray
         if file_checksum(ids_file, folder) != str(arrays["ids_checksum"]):
             raise ValueError("its bytes are not those that were written")
         dataset = Dataset.from_file(str(ids_file))
+        lengths = {len(dataset), *(len(arrays[name]) for name in ARRAYS if name in arrays)}
+        if missing := [name for name in NEEDED if name not in arrays]:
+            raise ValueError(f"no {missing[0]}")
+        if len(lengths) > 1:
+            raise ValueError(f"arrays of {min(lengths)} to {max(lengths)} rows")
     except FileNotFoundError:
         return None
     except (*FILE_ERRORS, ValueError, LookupError, EOFError, zipfile.BadZipFile) as error:

@@ -19,13 +19,13 @@ except ImportError:  # Windows
     fcntl = None
 
 from kmerbert.errors import FILE_ERRORS, NETWORK_ERRORS, has_lost_worker, is_out_of_memory, one_line
-from kmerbert.files import is_running, process_start, read_json, write_text
+from kmerbert.files import file_checksum, is_running, process_start, read_json, write_text
 from kmerbert.training.checkpoints import checkpoints_in, is_checkpoint_name, is_complete, remove_checkpoint
 
 logger = logging.getLogger(__name__)
 LOCK_FILE = ".run.lock"
-# The names of all files and checkpoints that runs wrote into the folder.
-MANIFEST = "run_files.json"
+# The names of all files and checkpoints that runs wrote into the folder, and the checksum of the card, which people edit.
+MANIFEST, CARD = "run_files.json", "README.md"
 # What runs of versions without a manifest wrote: exact names, and the parts of a model in several files.
 OLD_RUN_FILES = re.compile(
     r"config\.json|model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
@@ -164,6 +164,9 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self.lock:
+            if self.is_saved:
+                with suppress(OSError, ValueError):  # the card is not there, or the disk is full
+                    self._write_manifest(_noted(self.path) or (), file_checksum(self.path / CARD))
             self.lock.release()
         if isinstance(error, KeyboardInterrupt):
             raise KeyboardInterrupt(self.what_is_safe()) from error
@@ -200,8 +203,19 @@ class RunFolder:
 
     def note(self, *names: str) -> None:
         """Adds names to the list of the files that runs wrote here, before they are written."""
-        names_now = set(_manifest(self.path) or ()) | set(names)
-        write_text(self.path / MANIFEST, json.dumps(sorted(names_now), indent=2) + "\n")
+        self._write_manifest({*(_noted(self.path) or ()), *names}, _read_manifest(self.path).get("card"))
+
+    def _write_manifest(self, names: Collection[str], card: str | None) -> None:
+        write_text(self.path / MANIFEST, json.dumps({"card": card, "files": sorted(names)}, indent=2) + "\n")
+
+    def keep_edited_card(self) -> None:
+        """Renames a card that was edited after its run, before this run replaces it."""
+        card, known = self.path / CARD, _read_manifest(self.path).get("card")
+        if known and card.is_file() and not card.is_symlink() and file_checksum(card) != known:
+            names = (f"README.edited{number}.md" for number in ("", *range(2, 1000)))
+            kept = next(name for name in names if not os.path.lexists(self.path / name))
+            card.rename(self.path / kept)
+            logger.info("%s was edited after its run wrote it: it stays as %s", card, kept)
 
     def clear(self, splits: Collection[str]) -> None:
         """Deletes the earlier run's files, before this run writes its own.
@@ -213,6 +227,7 @@ class RunFolder:
             ValueError: The run would replace a file that no run wrote; nothing was deleted.
         """
         if self.checkpoint and Path(self.checkpoint).resolve().parent == self.path.resolve():
+            self.keep_edited_card()
             return
         others = sorted(path.name for path in self.path.iterdir() if path.name not in self.to_delete)
         unscored = "|".join(prefix for split, prefix in SCORED.items() if split not in splits)
@@ -222,6 +237,7 @@ class RunFolder:
                     f"`output_dir` {self.path}: no run wrote {name}, and this one would replace it: move it, or name another "
                     "folder"
                 )
+        self.keep_edited_card()
         for name in self.to_delete:
             path = self.path / name
             if is_checkpoint_name(name):
@@ -293,7 +309,7 @@ def files_of_runs(folder: Path) -> list[str] | None:
 
     A symbolic link is never a run's.
     """
-    noted = _manifest(folder)
+    noted = _noted(folder)
     real = [path for path in folder.iterdir() if not path.is_symlink()]
     checkpoints = [path.name for path in checkpoints_in(folder) if noted is None or path.name in noted]
     files = [path.name for path in real if path.is_file()]
@@ -304,13 +320,19 @@ def files_of_runs(folder: Path) -> list[str] | None:
     return sorted(checkpoints + [name for name in files if name in noted or name == MANIFEST])
 
 
-def _manifest(folder: Path) -> Collection[str] | None:
+def _noted(folder: Path) -> Collection[str] | None:
     """Names that runs noted in a folder; None without a list of them."""
-    try:
-        names = read_json(folder / MANIFEST)
-    except (OSError, ValueError):
-        return None
+    names = _read_manifest(folder).get("files")
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """What runs noted in a folder; empty if there is nothing."""
+    with suppress(OSError, ValueError):
+        content = read_json(folder / MANIFEST)
+        content = {"files": content} if isinstance(content, list) else content  # of an earlier version
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def _first(names: Collection[str]) -> str:

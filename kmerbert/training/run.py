@@ -26,7 +26,7 @@ from kmerbert.training.checkpoints import (
     run_settings,
 )
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.folder import FolderLock, RunFolder, claim_folder
+from kmerbert.training.folder import CARD, FolderLock, RunFolder, claim_folder
 from kmerbert.training.trainer import RunTrainer, check_weights
 
 logger = logging.getLogger(__name__)
@@ -278,7 +278,7 @@ def save_run(trainer: RunTrainer, factor: Sequence[float] = (), shift: Sequence[
         if trainer.args.should_save:
             names = sorted(path.name for path in scratch.iterdir())
             try:
-                folder.note(*names, "README.md")
+                folder.note(*names, CARD)
             finally:  # even if there is no room for the list of files
                 for name in names:
                     os.replace(scratch / name, folder.path / name)
