@@ -56,7 +56,7 @@ def evaluate_table(args: EvaluationArguments) -> Results:
     metrics, figures = comparison.score(), {}
     lines = comparison.lines(metrics)
     if args.run_dir and (config := Path(args.run_dir) / "config.json").is_file():
-        trained = comparison.trained_line(read_json(config))
+        trained = comparison.trained_line(read_object(config))
         lines += [trained] if trained else []
     add_ceiling(args, metrics, lines, comparison.names)
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
@@ -103,12 +103,20 @@ def add_ceiling(
 
 def draw_training(run_dir: Path) -> "Axes":
     """Draws the curves of a training run."""
-    state = read_json(run_dir / "trainer_state.json")
+    state = read_object(run_dir / "trainer_state.json")
     log = state.get("log_history", [])
     metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
     scores = run_dir / "eval_results.json"
-    step = saved_step(state, read_json(scores) if scores.is_file() else {}, f"eval_{metric or 'loss'}")
+    step = saved_step(state, read_object(scores) if scores.is_file() else {}, f"eval_{metric or 'loss'}")
     return plot_training_curves(log, metric=metric, label=METRIC_LABELS.get(metric), saved_step=step)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON object of a training run; ValueError if the file is something else."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is not of a training run: it has no JSON object")
+    return content
 
 
 def saved_step(state: Mapping[str, Any], scores: Mapping[str, float], metric: str) -> int | None:

@@ -320,6 +320,16 @@ def test_old_flags_that_resemble_the_new_one(old: str, new: str) -> None:
         parse(GROUPS, [f"--{old}", "1"])
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999"])
+def test_numbers_are_finite(value: str, tmp_path: Path) -> None:
+    with fails("--rate", str(float(value)), "finite"):
+        flags(f"--rate={value}")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"rate: {value}\n")
+    with fails("--rate", "finite"):
+        flags(f"--config={recipe}")
+
+
 def test_old_mask_probability() -> None:
     with fails("--mask_probability", "--mlm_probability?"):
         parse([PretrainingDataArguments], ["--mask_probability", "0.1"])

@@ -256,3 +256,9 @@ def test_programs_of_data_and_baselines_use_the_same_parser() -> None:
         parser = ProgramParser()
         parser.add_argument("--output_file")
         parser.parse_args(["--output_file", "s3://b/x"])
+
+
+@pytest.mark.parametrize("letter", ["\r", "\x1b", "\x85", "\u2028"])
+def test_characters_that_end_or_change_a_line(letter: str) -> None:
+    with fails("`output_dir` a\\", "control characters"):
+        expand_path(f"a{letter}b", "output_dir")

@@ -115,12 +115,25 @@ def test_a_bug_has_its_traceback_and_an_interruption_advice() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [MemoryError("x"), type("OutOfMemoryError", (RuntimeError,), {})("x"), RuntimeError("x: can't allocate memory")],
+    [
+        *(MemoryError("x"), type("OutOfMemoryError", (RuntimeError,), {})("x"), OSError(12, "Cannot allocate memory")),
+        *(
+            RuntimeError("x: can't allocate memory"),
+            RuntimeError("std::bad_alloc"),
+            RuntimeError("MPS backend out of memory"),
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        MemoryError(
+            "Caught MemoryError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n  y\nx"
+        ),
+    ],
 )
 def test_too_little_memory_is_one_line(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run(lambda: fail(error))
-    check_message(capsys.readouterr().err.strip(), "error: out of memory")
+    line = capsys.readouterr().err.strip()
+    check_message(line, "error: out of memory")
+    assert "Traceback" not in line
 
 
 def test_a_killed_process_of_a_launch_is_one_line_of_the_others(

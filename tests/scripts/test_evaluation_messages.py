@@ -202,6 +202,9 @@ def test_folders_that_are_no_challenge(
 
 def test_a_log_that_cannot_be_read(tmp_path: Path, failure: Callable[..., str]) -> None:
     table, log = save(TABLE, tmp_path / "p.tsv"), tmp_path / "trainer_state.json"
-    for content, part in (("", "not JSON"), ("[" * 100_000, "nested")):
+    for content, part in (("", "not JSON"), ("[" * 100_000, "nested"), ("[1]", "no JSON object")):
         log.write_text(content)
         check_message(failure(table, tmp_path / "e", run_dir=tmp_path), "trainer_state.json", part)
+        (tmp_path / "config.json").write_text(content)
+        check_message(failure(table, tmp_path / "e", run_dir=tmp_path), "config.json", part)
+        (tmp_path / "config.json").unlink()

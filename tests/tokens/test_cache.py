@@ -201,6 +201,32 @@ def test_nothing_half_written_remains(bad: str, table: TABLE, dna: DNA, token_ca
     assert list(token_cache.iterdir()) == []
 
 
+def test_damaged_files_are_written_again(promoters: Path, token_cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Cut short, flipped, replaced by those of another table, or without an array; whatever Arrow and numpy make of them."""
+
+    def read() -> list[list[int]]:
+        return ids_of(read_tokens(promoters, KMERS, "expression"))
+
+    expected = read()
+    (ids_file,), (arrays_file,) = token_cache.glob("*.arrow"), token_cache.glob("*.npz")
+    for file in (ids_file, arrays_file):
+        content = file.read_bytes()
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 2]) + content[middle + 1 :]
+        for damaged in (b"", content[:10], content[:-40], content[:middle], flipped, bytes(len(content)), b"text" * 99):
+            file.write_bytes(damaged)
+            caplog.clear()
+            assert read() == expected
+            (said,) = caplog.messages
+            check_message(said, ids_file, "tokenised anew")
+    with np.load(arrays_file) as file:
+        arrays = dict(file)
+    for changed in ({"n_gaps": None}, {"numbers": None}, {"keys": arrays["keys"][:9]}):
+        np.savez(arrays_file, **{name: array for name, array in (arrays | changed).items() if array is not None})
+        assert read() == expected
+    assert len(caplog.messages) == 4
+
+
 def test_an_interrupted_pair_of_files_is_written_again(promoters: Path, token_cache: Path) -> None:
     expected = ids_of(read_tokens(promoters, KMERS, "expression"))
     for ending in ("npz", "arrow"):

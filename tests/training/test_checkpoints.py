@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from kmerbert.training.checkpoints import (
     CHECKPOINT_FILE,
+    begin,
     changeable_settings,
     check_rows,
     check_settings,
@@ -17,6 +18,7 @@ from kmerbert.training.checkpoints import (
     describe_changes,
     find_checkpoint,
     read_progress,
+    remove_checkpoint,
     run_settings,
 )
 from kmerbert.training.flags import KmerTrainingArguments
@@ -139,6 +141,54 @@ def test_a_checkpoint_whose_saving_was_interrupted_is_not_the_newest(
     check_message(said, newest, f"continues from {older}")
 
 
+def test_the_first_checkpoint_of_a_killed_run(tmp_path: Path) -> None:
+    """It has all its files but the checksums, and is not taken for one of a version without these."""
+    begin(tmp_path / "checkpoint-5")
+    write_checkpoint(tmp_path / "other" / "checkpoint-5")
+    for path in (tmp_path / "other" / "checkpoint-5").iterdir():
+        path.rename(tmp_path / "checkpoint-5" / path.name)
+    for chosen in ("true", str(tmp_path / "checkpoint-5")):
+        with fails("`resume_from_checkpoint`", tmp_path / "checkpoint-5", "not saved to its end"):
+            find_checkpoint(chosen, tmp_path)
+    # An older one, of a version without checksums, is as good as before.
+    older = write_checkpoint(tmp_path / "checkpoint-4")
+    assert find_checkpoint("true", tmp_path) == str(older)
+
+
+def test_a_checkpoint_that_was_deleted_in_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At whichever file the process was killed, what is left is no checkpoint; nor does anything stay of an unfinished file."""
+    n_files = len(PARTS) + 4  # settings, progress, checksums, and a partial file
+    for n_deleted in range(1, n_files + 1):
+        checkpoint = write_checkpoint(tmp_path / f"{n_deleted}" / "checkpoint-5", is_complete=True)
+        (checkpoint / ".run_progress.json.0a-1-2.3b.partial").touch()
+        left = n_deleted
+
+        def unlink(path: Path, real: Any = Path.unlink, **given: Any) -> None:
+            nonlocal left
+            if not left:
+                raise KeyboardInterrupt
+            left -= 1
+            real(path, **given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", unlink)
+            try:
+                remove_checkpoint(checkpoint)
+            except KeyboardInterrupt:
+                with fails("`resume_from_checkpoint`"):
+                    find_checkpoint("true", checkpoint.parent)
+        assert checkpoint.exists() == (n_deleted < n_files)
+
+
+@pytest.mark.parametrize("content", ["", "null", '{"files": [1]}', '{"saved_at": "today", "files": [1]}'])
+def test_checksums_that_are_damaged(content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    older, newest = (write_checkpoint(tmp_path / f"checkpoint-{step}", is_complete=True) for step in (10, 11))
+    (newest / CHECKPOINT_FILE).write_text(content)
+    assert find_checkpoint("true", tmp_path) == str(older)
+    (said,) = caplog.messages
+    check_message(said, newest, CHECKPOINT_FILE, f"continues from {older}")
+
+
 def test_the_newest_is_what_was_saved_last(tmp_path: Path) -> None:
     """Step 20 is of a run that went on from step 10 in another way."""
     write_checkpoint(tmp_path / "checkpoint-20", is_complete=True)
@@ -159,6 +209,20 @@ def test_the_best_checkpoint_must_be_whole_if_the_run_ends_with_it(tmp_path: Pat
     best.rename(tmp_path / "kept")
     with fails(last, "best", "elsewhere/checkpoint-10", "not there"):
         find_checkpoint(str(last), tmp_path, needs_best=True)
+
+
+def test_the_best_checkpoint_must_be_of_the_same_run(tmp_path: Path) -> None:
+    """Another run has saved the same step in the folder where the best one was."""
+    history = [{"step": step, "loss": 1 / step} for step in (1, 2, 3)]
+    for step, best in ((1, None), (3, 1)):
+        checkpoint = write_checkpoint(tmp_path / f"checkpoint-{step}", best=best)
+        state = json.loads((checkpoint / "trainer_state.json").read_text()) | {"log_history": history[:step]}
+        (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    assert find_checkpoint(str(checkpoint), tmp_path, needs_best=True) == str(checkpoint)
+    other = tmp_path / "checkpoint-1" / "trainer_state.json"
+    other.write_text(other.read_text().replace("1.0", "1.5"))
+    with fails(checkpoint, tmp_path / "checkpoint-1", "another run"):
+        find_checkpoint(str(checkpoint), tmp_path, needs_best=True)
 
 
 @pytest.mark.parametrize("name", PARTS)

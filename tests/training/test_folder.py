@@ -217,3 +217,46 @@ def test_a_failure_gives_the_folder_back_and_says_what_is_safe(tmp_path: Path) -
     with fails("nothing was saved", error=KeyboardInterrupt), start_run(arguments):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
+
+
+def test_libraries_that_fail_are_one_line(tmp_path: Path) -> None:
+    """A killed process that reads batches, shared memory, and a program to log to, at any time of a run."""
+    arguments = KmerTrainingArguments(output_dir=str(tmp_path))
+    for message in (
+        "DataLoader worker (pid(s) 7) exited unexpectedly",
+        "DataLoader worker (pid 7) is killed by signal: Bus error. ",
+        "unable to write to file </torch_7_1>: No space left on device (28)",
+    ):
+        with fails(message.strip(), "`dataloader_num_workers`", "nothing was saved"), start_run(arguments):
+            raise RuntimeError(message)
+    with fails("out of memory", "Errno 12"), start_run(arguments):
+        raise OSError(12, "Cannot allocate memory")
+
+    class PigeonError(Exception):
+        __module__ = "pigeon.errors"
+
+    with pytest.raises(PigeonError), start_run(arguments):
+        raise PigeonError
+    with fails("`report_to` pigeon", "no grain", f"saved in {tmp_path}"), start_run(arguments) as run:
+        run.trackers, run.is_saved = ("pigeon",), True
+        raise PigeonError("no grain")
+
+
+def test_a_start_that_fails_gives_the_folder_back(tmp_path: Path) -> None:
+    with fails("2**32"):
+        start(tmp_path / "out", seed=-1)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_resumed", [True, False])
+def test_a_card_that_was_edited_stays(is_resumed: bool, tmp_path: Path) -> None:
+    fill(tmp_path, "README.md", "trainer_state.json", "checkpoint-1/trainer_state.json")
+    with start_run(KmerTrainingArguments(output_dir=str(tmp_path), overwrite_output_dir=True)) as run:
+        run.note("README.md", "trainer_state.json", "checkpoint-1")
+        run.is_saved = True
+    checkpoint = str(tmp_path / "checkpoint-1") if is_resumed else None
+    for text in ("README.md", "mine", "mine again"):
+        (tmp_path / "README.md").write_text(text)
+        RunFolder(tmp_path, checkpoint=checkpoint, to_delete=("README.md", "trainer_state.json")).clear({"train"})
+    kept = {path.name: path.read_text() for path in tmp_path.glob("README*")}
+    assert kept == {"README.edited.md": "mine", "README.edited2.md": "mine again"}

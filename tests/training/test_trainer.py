@@ -20,7 +20,7 @@ import run_pretrain_mlm
 from kmerbert.training import run as run_module
 from kmerbert.training.checkpoints import CHECKPOINT_FILE
 from kmerbert.training.run import check_result
-from kmerbert.training.trainer import check_weights
+from kmerbert.training.trainer import RunTrainer, check_weights
 from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import flags, planted_table
 
@@ -71,6 +71,10 @@ def test_a_resumed_run_logs_what_it_would_have_logged(whole: Path, table: Path, 
     state, before = resume(whole, 5, table, tmp_path), json.loads((whole / "trainer_state.json").read_text())
     for key in ("loss", "learning_rate", "grad_norm", "train_loss"):
         assert logged(state, key) == logged(before, key), key
+    progress = json.loads((whole / "checkpoint-5" / "run_progress.json").read_text())
+    ((_, seconds),) = logged(state, "train_runtime").items()
+    assert seconds > progress["seconds"] > 0
+    assert logged(state, "train_steps_per_second")[20] == pytest.approx(20 / seconds, rel=0.01)
     results = [json.loads((run / "train_results.json").read_text())["train_loss"] for run in (whole, tmp_path)]
     assert results[0] == results[1]
     assert_same_weights(whole, tmp_path)
@@ -190,6 +194,28 @@ def test_a_folder_that_was_moved_still_has_its_best_checkpoint(table: Path, tmp_
     ]
 
 
+def test_the_best_checkpoint_is_there_at_the_end(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Trainer would end with the last weights, and say nothing."""
+    real = RunTrainer._finalize_training
+
+    def delete_best(trainer: RunTrainer, *given: Any) -> Any:
+        shutil.rmtree(trainer.state.best_model_checkpoint)
+        return real(trainer, *given)
+
+    monkeypatch.setattr(RunTrainer, "_finalize_training", delete_best)
+    with fails("checkpoint-", "the best", "`load_best_model_at_end` false"):
+        run_finetune_regression.main(settings(table, tmp_path / "run", eval_strategy="epoch", num_train_epochs=1))
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_settings_that_optimizer_and_schedule_do_not_have(table: Path, tmp_path: Path) -> None:
+    argv = settings(table, tmp_path / "run", max_steps=1)
+    with fails("`lr_scheduler_kwargs`", "min_lr", "`lr_scheduler_type` linear"):
+        run_finetune_regression.main([*argv, '--lr_scheduler_kwargs={"min_lr": 0.1}'])
+    with fails("`optim` adamw_torch", "`optim_args` fast"):
+        run_finetune_regression.main([*argv, "--optim_args=fast"])
+
+
 # --- looked at before it is saved
 
 
@@ -223,6 +249,22 @@ def test_a_run_that_diverged_is_not_saved(script: Any, table: Path, tmp_path: Pa
     }
 
 
+def test_a_model_that_cannot_answer_is_not_saved(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its weights are numbers, and there are no validation rows on which to see what comes of them."""
+    real = RunTrainer.prediction_step
+
+    def overflow(trainer: RunTrainer, *given: Any, **named: Any) -> Any:
+        loss, *others = real(trainer, *given, **named)
+        return loss * math.inf, *others
+
+    monkeypatch.setattr(RunTrainer, "prediction_step", overflow)
+    argv = flags(table, tmp_path / "run", eval_strategy="no", validation_split_percentage=0, max_steps=2)
+    for script in (run_finetune_regression, run_pretrain_mlm):
+        with fails("loss", "inf", "`learning_rate`", "checkpoint-2 is complete"):
+            script.main([*argv, "--overwrite_output_dir"])
+        assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
 def check(evaluations: list[dict[str, float]], best: int | None, n_rows: int = 10, **given: Any) -> None:
     """Looks at the result of a run of three steps whose weights are good."""
     history = [
@@ -253,6 +295,8 @@ def test_a_model_that_says_the_same_about_every_sequence_is_not_saved() -> None:
 def test_without_a_best_checkpoint_there_is_no_model() -> None:
     check([{"loss": 1.0}], best=1, metric_for_best_model=None)
     check([{"loss": math.nan}], best=None, metric_for_best_model=None, load_best_model_at_end=False)
+    with fails("step 2", "inf"):
+        check([{"loss": 1.0, "pearsonr": 0.1}, {"loss": math.inf, "pearsonr": 0.2}], best=2)
     with fails("none of 2 evaluations", "eval_pearsonr", "nan, nan", "`metric_for_best_model`"):
         check([{"pearsonr": math.nan}] * 2, best=None)
 
