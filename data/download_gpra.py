@@ -3,9 +3,9 @@
     python data/download_gpra.py --output_dir gpra
     python data/download_gpra.py --files train ids plasmid --output_dir gpra
 
-pooch downloads to a temporary file, compares the checksum and only then renames. A checksum is the SHA-256 below, else
-that in the folder's `SHA256SUMS`, else the md5 in the Zenodo record. A file without any gets its SHA-256 at the first
-download. The record is read here because pooch reads records from zenodo.org only, never from a mirror.
+pooch downloads to a folder of its own and compares the checksum; only then is the file moved to its place. A checksum is
+the SHA-256 below, else that in the folder's `SHA256SUMS`, else the md5 in the Zenodo record. A file without any gets its
+SHA-256 at the first download. The record is read here because pooch reads records from zenodo.org only, never from a mirror.
 """
 
 import argparse
@@ -28,6 +28,7 @@ import requests
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as a program, it finds only its own folder
 from kmerbert.cli.programs import ProgramParser
 from kmerbert.cli.run import run
+from kmerbert.files import scratch_folder, write_text
 
 RECORD, DATASET = "10633252", "HuggingFaceBio/random-promoter-dream-2022"
 REVISION, COMMIT = "095ecf8da1e69d70c21812af809df7b19c7d8a84", "1b40970e8dcddf31d07ccc4604a82afac8f49095"
@@ -134,20 +135,24 @@ def fetch(url: str, path: Path, checksum: str | None, source: str, args: argpars
     Raises:
         ValueError: the download failed, its checksum differs, or another file has this name.
     """
-    if path.exists() and checksum is None:
-        raise ValueError(f"{path} exists, and no checksum is known to compare it with: move it away")
+    if path.exists():
+        if checksum is None:
+            raise ValueError(f"{path} exists, and no checksum is known to compare it with: move it away")
+        algorithm, _, known = checksum.rpartition(":")
+        if (actual := pooch.file_hash(path, algorithm or "sha256")) == known:
+            return
+        if not args.overwrite:
+            raise ValueError(f"{path} has checksum {actual} instead of {checksum}: add --overwrite to replace it")
     retries = 0 if source == "hub" else args.retries  # the Hub's client repeats requests by itself
-    manager = pooch.Pooch(path.parent, "", {path.name: checksum}, {path.name: url}, retries, args.overwrite)
-    try:
-        manager.fetch(path.name, downloader=download_from_hub if source == "hub" else download_from_web)
-    except (ValueError, requests.RequestException) as error:
-        if path.exists() and not args.overwrite:
-            actual = pooch.file_hash(path, "md5" if checksum.startswith("md5:") else "sha256")
-            message = f"{path} has checksum {actual} instead of {checksum}: add --overwrite to replace it"
-        else:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(path.parent) as scratch:
+        manager = pooch.Pooch(scratch, "", {path.name: checksum}, {path.name: url}, retries)
+        try:
+            manager.fetch(path.name, downloader=download_from_hub if source == "hub" else download_from_web)
+        except (ValueError, requests.RequestException) as error:
             reason = error if url in str(error) else f"{url}: {error}"
-            message = f"{reason}; run the same command again, or name a mirror with --{source}_url"
-        raise ValueError(message) from error
+            raise ValueError(f"{reason}; run the same command again, or name a mirror with --{source}_url") from error
+        os.replace(scratch / path.name, path)
 
 
 def zenodo_checksums(args: argparse.Namespace, names: Sequence[str]) -> dict[str, str]:
@@ -173,13 +178,13 @@ def unpack(archive: Path, overwrite: bool) -> list[Path]:
         ValueError: the archive is damaged, has a path outside, or differs from a file that exists; nothing has changed.
     """
     target = archive.with_name(archive.name.removesuffix(".tar.gz"))
-    with TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as folder:
+    with scratch_folder(archive.parent) as folder:
         try:
             with tarfile.open(archive) as tar:
                 tar.extractall(folder, filter="data")
         except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:  # KeyError: a link to no member
             raise ValueError(f"{archive} cannot be unpacked ({error}): delete it and download it again") from None
-        members = [path for path in Path(folder).rglob("[!.]*") if path.is_file() and not path.is_symlink()]
+        members = [path for path in folder.rglob("[!.]*") if path.is_file() and not path.is_symlink()]
         if len({member.name for member in members}) < len(members):
             raise ValueError(f"{archive} has two files of one name in its folders: nothing was unpacked")
         for member in members:
@@ -214,9 +219,7 @@ def download(args: argparse.Namespace) -> None:
         fetch(url, path, checksum, source, args)
         for new in [path, *(unpack(path, args.overwrite) if path.suffix == ".gz" else [])]:
             sums[new.relative_to(args.output_dir).as_posix()] = pooch.file_hash(new)
-        temporary = args.output_dir / f".{SUMS}"
-        temporary.write_text("".join(f"{sums[key]}  {key}\n" for key in sorted(sums)), encoding="utf-8")
-        temporary.replace(args.output_dir / SUMS)
+        write_text(args.output_dir / SUMS, "".join(f"{sums[key]}  {key}\n" for key in sorted(sums)))
         print(f"{path}: {path.stat().st_size:,} bytes, {checksum or f'no public checksum, now in {SUMS}'}")
 
 

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 from huggingface_hub import constants
 
+from kmerbert.files import writer_tag
 from kmerbert.scoring import dream
 from tests.support.file_server import FileServer, serving
 
@@ -299,3 +300,12 @@ def test_the_catalogue(program: ModuleType, capsys: pytest.CaptureFixture) -> No
     for subset in dream.SUBSETS:
         assert f"{dream.PUBLIC_FOLDER}/{subset.public_file}" in files
         assert not subset.tables or {f"{dream.SUBSET_FOLDER}/{name}" for name in subset.tables} & set(files)
+
+
+def test_what_a_killed_download_left_is_deleted(run: Run, folder: Path) -> None:
+    host, *_ = writer_tag().split("-")
+    left = folder / f"writing-{host}-{2**22 + 1}-1-0a1b2c3d"
+    left.mkdir(parents=True)
+    (left / "tmpdata").write_bytes(CONTENT)
+    assert run("train") == ""
+    assert names(folder) == ["SHA256SUMS", "train_sequences.txt"]
