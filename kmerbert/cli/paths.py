@@ -26,11 +26,11 @@ FILE_OR_FOLDER = frozenset({"train_file"})  # with `streaming` it is a folder or
 # path here either, nor is what fsspec chains with ::.
 URL = re.compile(r"[A-Za-z0-9][\w+.@-]+:(?:/|:)")
 HUB_URL = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)(?:datasets/|models/)?([\w.-]+/[\w.-]+)")
-# A name that begins with a $ after a slash, or is in braces; a $ inside a name is part of it.
 # On another system, such a name would be that of a file in the working folder.
 IS_WINDOWS = os.name == "nt"
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
+# A name that begins with a $ after a slash, or is in braces; a $ inside a name is part of it.
 VARIABLE = re.compile(r"(?:^|(?<=/))\$([A-Za-z_]\w*)|\$\{([^{}]*)\}")
 # Open files under other names, which can be no output. /dev/shm is a folder like others.
 DEVICES = re.compile(r"/dev/(?:std(?:in|out|err)|null|full|zero|tty|fd/.*|pts/.*)|/proc/.*")
