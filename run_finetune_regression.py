@@ -8,19 +8,24 @@ run_evaluate.py.
     python run_finetune_regression.py --train_file promoters.tsv --output_dir runs/expression
     accelerate launch --config_file accelerate_config.yaml run_finetune_regression.py --model_name_or_path runs/mlm \\
         --train_file promoters.tsv --test_file test.tsv --num_train_epochs 10 --output_dir runs/expression
+    python run_finetune_regression.py --train_file promoters.tsv --folds 5 --output_dir runs/cross_validation
 
 The first command takes the network and settings of recipes/best instead of the defaults below: they are the most
-accurate on measured promoters.
+accurate on measured promoters. The last one trains a model for each of five folds, in fold_0, fold_1, ... of --output_dir:
+validation_predictions.tsv then has all rows, each predicted by the model that has not seen it, cross_validation.json the
+metrics of each fold with mean and SD, and the model is the mean of the five.
 """
 
 import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+from accelerate import PartialState
 from transformers import AutoModelForSequenceClassification, EvalPrediction
 
 from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
@@ -31,18 +36,30 @@ from kmerbert.models.outputs import output_layer, rescale_outputs
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
-from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics
-from kmerbert.sharing.hub import publish
+from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics, write_card
+from kmerbert.sharing.hub import open_repository, publish, push_folder
 from kmerbert.tokens.batches import collate, read_names
 from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import RunFolder
+from kmerbert.training.folds import describe_folds, join_folds
 from kmerbert.training.losses import regression_loss
-from kmerbert.training.run import flatten, plan_evaluations, report, run_facts, save_run, start_run, train
-from kmerbert.training.splits import check_checkpoint, load_flanks, load_splits
+from kmerbert.training.run import (
+    finish_fold,
+    flatten,
+    plan_evaluations,
+    report,
+    run_facts,
+    save_run,
+    start_fold,
+    start_run,
+    train,
+)
+from kmerbert.training.splits import check_checkpoint, load_flanks, load_splits, read_fold_names
 from kmerbert.training.trainer import RunTrainer
 from modeling_kmer_regression import KmerBertConfig
+from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parent
@@ -74,7 +91,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             logger.info(
                 "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
             )
-        return fit(data_args, model_args, training_args, folder)
+        if data_args.cross_validates:
+            return cross_validate(data_args, model_args, training_args, folder)
+        trainer, card, metrics = fit(data_args, model_args, training_args, folder)
+        publish(trainer, card)
+        return flatten(metrics)
 
 
 def asks_for_bert(model_args: RegressionModelArguments) -> bool:
@@ -84,13 +105,60 @@ def asks_for_bert(model_args: RegressionModelArguments) -> bool:
     return bool(model_args.reading_frames or is_for_bert)
 
 
-def fit(
+class Fitted(NamedTuple):
+    """A finished run: its trainer, what its card says, and the final metrics of every split, with their prefixes."""
+
+    trainer: RunTrainer
+    card: CardFacts
+    metrics: dict[str, dict[str, float]]
+
+
+def cross_validate(
     data_args: RegressionDataArguments,
     model_args: RegressionModelArguments,
     training_args: RegressionArguments,
     folder: RunFolder,
 ) -> dict[str, float]:
-    """Reads, builds, trains, saves and scores; returns the final metrics of every split."""
+    """Fits a model for each fold, in a folder of its own, and joins them; returns the final metrics of every split."""
+    names, state = read_fold_names(data_args), PartialState()
+    repository = open_repository(training_args) if training_args.push_to_hub and state.is_main_process else None
+    for fold, name in enumerate(names):
+        own_folder, own_args = start_fold(folder, training_args, fold)
+        with own_folder:
+            done = ", finished before" if own_folder.is_finished else ""
+            logger.info("fold %s (%d of %d): %s%s", name, fold + 1, len(names), own_folder.path, done)
+            if not own_folder.is_finished:
+                trainer, card, _ = fit(data_args, model_args, own_args, own_folder, fold)
+                if state.is_main_process:
+                    write_card(own_folder.path, own_folder.path.name, card, trainer.model.config)
+                    finish_fold(own_folder)
+            state.wait_for_everyone()
+
+    metrics = {}
+    if state.is_main_process:
+        result = join_folds(folder, names, code_version=code_version(ROOT))
+        metrics = result.splits
+        settings = describe_settings(training_args, result.model)
+        settings["validation rows"] = "all but the test rows, each predicted by the model that has not seen it"
+        settings["folds"] = f"{len(names)}; mean and SD of their models: {describe_folds(result.mean, result.sd)}"
+        card = describe(data_args, model_args, result.tokenizer, metrics, settings, len(names))
+        write_card(folder.path, repository or folder.path.name, card, result.model.config)
+        logger.info("the mean of the models, metrics and card: %s", folder.path)
+    state.wait_for_everyone()
+    state.destroy_process_group()  # processes on CPUs that exit without this may abort
+    if repository:
+        push_folder(folder.path, repository, training_args.hub_revision)
+    return flatten(metrics)
+
+
+def fit(
+    data_args: RegressionDataArguments,
+    model_args: RegressionModelArguments,
+    training_args: RegressionArguments,
+    folder: RunFolder,
+    fold: int | None = None,
+) -> Fitted:
+    """Reads, builds, trains, saves and scores; of a cross-validation, the model that a fold validates."""
     names = tuple(data_args.label_columns)
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
     outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}
@@ -101,7 +169,7 @@ def fit(
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)
-        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands)
+        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands, fold)
     check_checkpoint(config, splits)
     earlier_rows = TrainingSample.from_text(getattr(config, "training_sample", None))
 
@@ -158,19 +226,34 @@ def fit(
             path = folder.path / f"{split}_predictions.tsv"
             write_predictions(path, rows, scaler.invert(result.predictions), splits[split].labels, names)
 
+    settings = describe_settings(training_args, model) | run_facts(trainer)
+    return Fitted(trainer, describe(data_args, model_args, tokenizer, metrics, settings), metrics)
+
+
+def describe(
+    data_args: RegressionDataArguments,
+    model_args: RegressionModelArguments,
+    tokenizer: KmerTokenizer,
+    metrics: Mapping[str, Mapping[str, float]],
+    settings: Mapping[str, Any],
+    n_models: int = 1,
+) -> CardFacts:
+    """Returns what the card of a model, or of the mean of several, says."""
+    names = data_args.label_columns
     unit = f" ({data_args.label_unit})" if data_args.label_unit else ""
-    card = CardFacts(
+    members = (
+        f" They are the mean of {n_models} models, each trained without one fold of the rows." if n_models > 1 else ""
+    )
+    return CardFacts(
         task="text-classification",
         summary=f"Predicts {', '.join(names)}{unit} from DNA, read as {tokenizer.k}-mers (stride {tokenizer.stride}). The "
-        "outputs are in the unit of the measured values.",
+        f"outputs are in the unit of the measured values.{members}",
         # Without top_k the pipeline answers with one of several outputs, the highest.
         usage=USAGE if len(names) == 1 else USAGE.replace("_code=True)", "_code=True, top_k=None)  # every output"),
         metrics=select_metrics(metrics, REGRESSION_METRICS),
-        settings=describe_settings(training_args, model) | run_facts(trainer),
+        settings=settings,
         base_model=model_args.model_name_or_path,
     )
-    publish(trainer, card)
-    return flatten(metrics)
 
 
 if __name__ == "__main__":

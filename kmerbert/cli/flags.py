@@ -223,7 +223,7 @@ def _check_streaming(arguments: SequenceDataArguments) -> None:
     """Raises ValueError for flags that need all training rows before the first batch."""
     for name in (
         *("split_column", "group_column", "cluster_file", "similar_sequences", "validation_rows", "test_rows"),
-        *("test_split_percentage", "max_train_samples", "top_fraction"),
+        *("test_split_percentage", "max_train_samples", "top_fraction", "folds", "fold_column"),
     ):
         if value := getattr(arguments, name, None):
             raise ValueError(
@@ -317,7 +317,10 @@ class PretrainingDataArguments(SequenceDataArguments):
 class RegressionDataArguments(SequenceDataArguments):
     """Which rows, and which measured values to fit."""
 
-    SECTIONS: ClassVar[dict[str, str]] = SequenceDataArguments.SECTIONS | {"label_column": "Labels"}
+    SECTIONS: ClassVar[dict[str, str]] = SequenceDataArguments.SECTIONS | {
+        "label_column": "Labels",
+        "folds": "Cross-validation",
+    }
 
     label_column: str = flag(
         "expression",
@@ -325,12 +328,36 @@ class RegressionDataArguments(SequenceDataArguments):
     )
     label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
     max_predict_samples: int | None = flag(None, "Use at most this many test rows, drawn at random.")
+    folds: int | None = flag(
+        None,
+        "Cross-validate: divide the rows into this many folds (5, for example) and train a model for each, on all other rows. "
+        "Every row is predicted by the model that has not seen it, and the mean of the models is the result. Test rows are in "
+        "no fold; groups, clusters and similar sequences stay in one.",
+    )
+    fold_column: str | None = flag(
+        None, "Column (0 to 4, chromosome, ...) that says the fold of each row, instead of --folds."
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_counts(self, "max_predict_samples")
+        _check_counts(self, "folds", least=2)
+        if self.folds and self.fold_column:
+            raise ValueError(
+                f"--folds {self.folds} and --fold_column {self.fold_column} both divide the rows: give one"
+            )
+        if self.cross_validates and self.validation_file:
+            raise ValueError(
+                f"--validation_file {self.validation_file}: with --folds or --fold_column each fold validates the model of the "
+                "others: leave it out, or name it --test_file"
+            )
         if len(set(self.label_columns)) != len(self.label_columns) or not all(self.label_columns):
             raise ValueError(f"--label_column {self.label_column!r}: give each name once, comma-separated")
+
+    @property
+    def cross_validates(self) -> bool:
+        """Whether a model is trained for each of several folds."""
+        return bool(self.folds or self.fold_column)
 
     @property
     def label_columns(self) -> list[str]:

@@ -19,6 +19,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from transformers.utils import cached_file
 
 import modeling_kmer_conv  # noqa: F401 (makes its models known to the Auto classes)
+import modeling_kmer_ensemble  # noqa: F401
 import modeling_kmer_regression  # noqa: F401
 from kmerbert.errors import LOADING_ERRORS, one_line
 from kmerbert.files import read_json
@@ -29,7 +30,7 @@ KMER_SETTINGS = ("k", "stride", "alphabet")
 # The files that a saved model and its tokenizer consist of, as patterns.
 MODEL_FILES = (
     "config.json", "model.safetensors", "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors", "model.safetensors.index.json", "modeling_kmer_conv.py",
-    "modeling_kmer_regression.py", "tokenization_kmer.py", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
+    "modeling_kmer_ensemble.py", "modeling_kmer_regression.py", "tokenization_kmer.py", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
     "special_tokens_map.json", "added_tokens.json",
 )  # fmt: skip
 
@@ -306,7 +307,9 @@ def _read_overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
 
 
 def max_tokens(config: PretrainedConfig) -> int | None:
-    """Tokens that the model can read, special ones included; None if there is no limit."""
+    """Tokens that the model, or every member of an ensemble, can read, special ones included; None if there is no limit."""
+    if members := getattr(config, "member_configs", None):
+        return min(filter(None, map(max_tokens, members)), default=None)
     positions = getattr(config, "max_position_embeddings", None)
     if (n_frames := getattr(config, "n_frames", 1)) > 1 and positions:
         return (positions - 2) * n_frames + 2  # each frame has positions, [CLS] and [SEP] of its own

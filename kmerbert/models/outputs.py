@@ -56,6 +56,11 @@ def output_layer(model: nn.Module) -> nn.Module:
         ValueError: The model does not end in a linear layer with a bias.
     """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if hasattr(inner, "members"):
+        raise ValueError(
+            f"{type(inner).__name__} has several last layers, one of each member: take one of the models that it was made of, "
+            "such as the folder fold_0 of a cross-validation"
+        )
     head = next((getattr(inner, name) for name in HEADS if hasattr(inner, name)), None)
     for _ in range(3):  # a wrapper of an adapter, a head of several layers, a wrapper of its last one
         if hasattr(head, "modules_to_save"):

@@ -4,8 +4,8 @@ Everything is known from their folders: k-mers, outputs, units, flanks.
 """
 
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
@@ -18,22 +18,32 @@ from tokenization_kmer import KmerTokenizer
 logger = logging.getLogger(__name__)
 
 
-def load_ensemble(names: Sequence[str], revision: str = "main") -> tuple[KmerTokenizer, list[PreTrainedModel]]:
+class Ensemble(NamedTuple):
+    """Models that are averaged: their tokenizer, the models, and what messages call each."""
+
+    tokenizer: KmerTokenizer
+    models: list[PreTrainedModel]
+    names: list[str]
+
+
+def load_ensemble(names: Sequence[str], revision: str = "main") -> Ensemble:
     """Loads checkpoints of run_finetune_regression.py that read and predict the same.
 
     Args:
-        names: Folders or Hub names; also a `checkpoint-N` of a run, whose outputs are still standardised.
+        names: Folders or Hub names; also a `checkpoint-N` of a run, whose outputs are still standardised, and a model that is
+            an ensemble itself, whose members then take part one by one.
         revision: Branch, tag or commit of all of them on the Hub.
 
     Returns:
-        Their tokenizer, and the models in evaluation mode, with float32 weights and outputs in the unit of the labels.
+        The models in evaluation mode, with float32 weights and outputs in the unit of the labels.
 
     Raises:
         ValueError: A folder is not a complete regression model, or models differ in what they read or predict.
     """
-    loaded = [_load(name, revision) for name in names]
-    expected = _facts(loaded[0][1].config)
-    for name, (_, model) in zip(names, loaded, strict=True):
+    loaded = [part for name in names for part in _load(name, revision)]
+    names = [name for name, _, _ in loaded]
+    expected = _facts(loaded[0][2].config)
+    for name, _, model in loaded:
         for fact, value in _facts(model.config).items():
             if not expected[fact] and fact == "label_unit":
                 expected[fact] = value  # the first models do not say theirs
@@ -44,7 +54,7 @@ def load_ensemble(names: Sequence[str], revision: str = "main") -> tuple[KmerTok
                     f"{first if first != this else 'as many of other bases'}: models that differ in it cannot be averaged; "
                     "predict with each separately"
                 )
-    return loaded[0][0], [model for _, model in loaded]
+    return Ensemble(loaded[0][1], [model for _, _, model in loaded], names)
 
 
 def output_names(config: PretrainedConfig) -> list[str]:
@@ -73,7 +83,8 @@ def check_strands(tokenizer: KmerTokenizer, names: Sequence[str], models: Sequen
             )
 
 
-def _load(name: str, revision: str) -> tuple[KmerTokenizer, PreTrainedModel]:
+def _load(name: str, revision: str) -> Iterator[tuple[str, KmerTokenizer, PreTrainedModel]]:
+    """A checkpoint by its name, or the members of an ensemble by theirs."""
     checkpoint = f"`model_name_or_path` {name}"
     tokenizer = load_tokenizer(name, revision)
     config = load_config(tokenizer, name, revision)
@@ -85,10 +96,12 @@ def _load(name: str, revision: str) -> tuple[KmerTokenizer, PreTrainedModel]:
     model, missing = load_weights(AutoModelForSequenceClassification, config, name, revision)
     if missing:
         raise ValueError(f"{checkpoint}: {len(missing)} weights are missing, the first is {missing[0]}: train it again")
-    if not config.outputs_in_label_units:
-        rescale_outputs(model, config.label_scale, config.label_mean)
-        config.outputs_in_label_units = True
-    return tokenizer, model.eval().requires_grad_(False)
+    members = getattr(model, "members", None)
+    for number, member in enumerate(members or [model]):
+        if not member.config.outputs_in_label_units:
+            rescale_outputs(member, member.config.label_scale, member.config.label_mean)
+            member.config.outputs_in_label_units = True
+        yield f"member {number} of {name}" if members else name, tokenizer, member.eval().requires_grad_(False)
 
 
 def _check_outputs(checkpoint: str, config: PretrainedConfig) -> None:

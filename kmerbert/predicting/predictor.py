@@ -27,7 +27,7 @@ from kmerbert.models.outputs import output_layer
 from kmerbert.predicting.ensemble import check_strands, load_ensemble, output_names
 from kmerbert.predicting.inputs import Inputs, open_inputs
 from kmerbert.predicting.intervals import Intervals, read_intervals
-from kmerbert.predicting.table import output_suffixes, prediction_table
+from kmerbert.predicting.table import FOLD, output_suffixes, prediction_table
 from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import Batch, FileSource, Source
 from kmerbert.reading.training_sample import Trained, TrainingSample
@@ -124,7 +124,7 @@ class Predictor:
                 strands, or a measurement that has no direction.
             tokens_per_batch: Tokens in a batch, padding included; None for what suits the device.
             calibration_file: Predictions next to measured values of rows that the models were not trained on, such as the
-                validation_predictions.tsv of a single model: adds intervals to the predictions.
+                validation_predictions.tsv of a single model or of a cross-validation: adds intervals to the predictions.
             interval_coverage: Share of measured values that intervals should hold; None for 0.9.
 
         Raises:
@@ -133,7 +133,7 @@ class Predictor:
         """
         names = [model_name_or_path] if isinstance(model_name_or_path, str | Path) else model_name_or_path
         names = [str(name) for name in names]
-        tokenizer, models = load_ensemble(names, revision)
+        tokenizer, models, names = load_ensemble(names, revision)
         if reverse_complement:
             check_strands(tokenizer, names, models)
         device = device or torch.accelerator.current_accelerator(check_available=True) or "cpu"
@@ -320,14 +320,20 @@ class Predictor:
         )
 
     def _find_trained(
-        self, find: Callable[[TrainingSample, bool, int | None], Trained]
+        self, n_rows: int, find: Callable[[TrainingSample, bool, int | None], Trained]
     ) -> Iterator[tuple[str, Trained]]:
-        """Which sequences each model that knows was trained on; `find` asks its sample, as that model reads them."""
+        """Which of some sequences each model was trained on; none of a model that does not know.
+
+        Args:
+            n_rows: Number of the sequences.
+            find: Asks a model's sample, with how the model reads them.
+        """
         for name, model, sample in zip(self.checkpoints, self.models, self._samples, strict=True):
-            if sample is not None:
-                config = model.config
-                longest = getattr(config, "sequence_length", (None,))[-1]
-                yield name, find(sample, getattr(config, "both_strands", False), longest)
+            if sample is None:
+                yield name, Trained(np.zeros(n_rows, bool), 0.0)
+            else:
+                longest = getattr(model.config, "sequence_length", (None,))[-1]
+                yield name, find(sample, getattr(model.config, "both_strands", False), longest)
 
     def _check_calibration(self, table: pd.DataFrame, path: str) -> None:
         """Raises ValueError if a model was trained on rows of the calibration file, as far as sequences tell.
@@ -337,17 +343,23 @@ class Predictor:
         if "sequence" not in table or not len(table):
             return
         source, sequences = FileSource(Path(path)), table["sequence"].astype(str).tolist()
-        for name, found in self._find_trained(
-            lambda sample, *reading: sample.find_written(sequences, self.flanks, *reading)
-        ):
-            if found.rows.any():
-                location = source.location(int(table.index[found.rows.argmax()]))
+        numbers = pd.to_numeric(table[FOLD], errors="coerce").to_numpy() if FOLD in table else None
+        is_of_folds = numbers is not None and np.isin(numbers, np.arange(len(self.models))).all()
+        known = self._find_trained(
+            len(table), lambda sample, *reading: sample.find_written(sequences, self.flanks, *reading)
+        )
+        for member, (name, found) in enumerate(known):
+            # Of a cross-validation, each row has the prediction of the member that was not trained on it.
+            rows = found.rows & (numbers == member) if is_of_folds else found.rows
+            if rows.any():
+                location = source.location(int(table.index[rows.argmax()]))
                 raise ValueError(
                     f"`calibration_file` {location}: {name} was trained on this sequence, and on about "
                     f"{found.share:.0%} of these {len(table)} rows: errors there are smaller than for new sequences, and intervals "
                     "would be too narrow; give held-out rows, such as its validation_predictions.tsv"
                 )
-        self._warn_of_other_predictions(table, source)
+        if not is_of_folds:  # whose predictions are those of one member each
+            self._warn_of_other_predictions(table, source)
 
     def _warn_of_other_predictions(self, table: pd.DataFrame, source: FileSource) -> None:
         """Warns of a calibration file with predictions of other models, by some of its rows."""
@@ -380,7 +392,9 @@ class Predictor:
         """Warns once if a model was trained on sequences that it predicts."""
         if self._has_warned_of_trained:
             return
-        for name, found in self._find_trained(lambda sample, *reading: sample.find(sequences, *reading)):
+        for name, found in self._find_trained(
+            len(sequences), lambda sample, *reading: sample.find(sequences, *reading)
+        ):
             if found.rows.any():
                 self._has_warned_of_trained = True
                 logger.warning(

@@ -24,6 +24,7 @@ from kmerbert.reading.sources import FORMATS, FileSource, as_text, readable_file
 logger = logging.getLogger(__name__)
 # Kinds of columns that hold a number for each output, and whether every row must have one.
 NUMBER_COLUMNS = {"prediction": True, "lower": True, "upper": True, "observed": False}
+FOLD = "fold"  # in the predictions of a cross-validation, the number of the member that was not trained on the row
 SPREAD = "checkpoint_sd"  # not "prediction_...", which would be the prediction of an output
 MAX_VALUE = float(np.finfo(np.float32).max)
 

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from kmerbert.errors import FILE_ERRORS, one_line
 from kmerbert.files import read_json
@@ -42,6 +42,12 @@ def publish(trainer: Trainer, facts: CardFacts) -> None:
     trainer.accelerator.end_training()  # Trainer.end() of newer releases
     if arguments.push_to_hub and is_main:
         push_folder(folder, trainer.hub_model_id, arguments.hub_revision)
+
+
+def open_repository(arguments: TrainingArguments) -> str:
+    """Creates the repository to push to, unless it exists, as the Trainer does for a run of its own; returns its name."""
+    name = arguments.hub_model_id or Path(arguments.output_dir).absolute().name
+    return HfApi().create_repo(name, private=arguments.hub_private_repo, exist_ok=True).repo_id
 
 
 def files_to_push(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Which rows train, and which are held out to validate and test, so that rows that belong together stay together."""
 
+import heapq
 from collections.abc import Collection
 
 import numpy as np
@@ -75,3 +76,38 @@ def hold_out(
     code_of_label = np.zeros(len(counts), np.int8)
     code_of_label[labels] = assigned
     return code_of_label[together]
+
+
+def draw_folds(together: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Divides rows into folds of about equally many rows, never dividing rows that must stay together.
+
+    The largest sets of rows are dealt first, each to the fold that has the fewest rows so far; sets of one size are dealt in
+    random order. Folds of single rows differ by one row at most.
+
+    Args:
+        together: int array (n,), 0 or more, equal for rows that must stay together.
+        n_folds: Number of folds, 2 or more.
+        seed: Of the order.
+
+    Returns:
+        int64 array (n,), the fold of each row, from 0.
+
+    Raises:
+        ValueError: There are fewer sets of rows than folds.
+    """
+    counts = np.bincount(together)
+    labels = np.flatnonzero(counts)
+    if len(labels) < n_folds:
+        raise ValueError(
+            f"`folds` {n_folds}: there are {len(labels)} sets of rows that may be apart, of {len(together)} rows: allowed is up "
+            f"to {len(labels)}"
+        )
+    shuffled = np.random.default_rng(seed).permutation(labels)
+    order = shuffled[np.argsort(-counts[shuffled], kind="stable")]
+    fold_of_label = np.zeros(len(counts), np.int64)
+    fewest = [(0, fold) for fold in range(n_folds)]
+    for label in order.tolist():
+        n_rows, fold = fewest[0]
+        fold_of_label[label] = fold
+        heapq.heapreplace(fewest, (n_rows + int(counts[label]), fold))
+    return fold_of_label[together]

@@ -33,11 +33,11 @@ class Conflict(NamedTuple):
 
 
 def find_leak(values: np.ndarray, split: np.ndarray) -> Duplicate | None:
-    """Looks for a value (sequence key or group) that occurs in more than one split.
+    """Looks for a value (sequence key or group) that occurs in more than one split, or fold.
 
     Args:
         values: Array (n,).
-        split: int array (n,): 0 train, 1 validation, 2 test.
+        split: int array (n,): 0 train, 1 validation, 2 test; or the numbers of folds.
 
     Returns:
         The first such pair of rows, or None.
@@ -45,7 +45,7 @@ def find_leak(values: np.ndarray, split: np.ndarray) -> Duplicate | None:
     >>> find_leak(np.array([5, 6, 5]), np.array([0, 0, 1]))
     Duplicate(first_row=0, second_row=2)
     """
-    if sum(n_distinct(values[split == code]) for code in range(len(SPLITS))) == n_distinct(values):
+    if sum(n_distinct(values[split == code]) for code in np.unique(split)) == n_distinct(values):
         return None
     order = np.argsort(values, kind="stable")
     is_same = values[order][1:] == values[order][:-1]

@@ -29,7 +29,7 @@ MANIFEST, CARD = "run_files.json", "README.md"
 # What runs of versions without a manifest wrote: exact names, and the parts of a model in several files.
 OLD_RUN_FILES = re.compile(
     r"config\.json|model\.safetensors|model-\d{5}-of-\d{5}\.safetensors|model\.safetensors\.index\.json"
-    r"|modeling_kmer_conv\.py|modeling_kmer_regression\.py|tokenization_kmer\.py|tokenizer\.json|tokenizer_config\.json"
+    r"|modeling_kmer_(?:conv|ensemble|regression)\.py|tokenization_kmer\.py|tokenizer\.json|tokenizer_config\.json"
     r"|vocab\.txt|special_tokens_map\.json|added_tokens\.json|README\.md|(?:train|eval|test|all)_results\.json"
     r"|trainer_state\.json|training_args\.bin|(?:validation|test)_predictions\.tsv"
 )
@@ -37,6 +37,8 @@ OLD_RUN_FILES = re.compile(
 SCORED = {"validation": "validation|eval", "test": "test"}
 # If a folder without a manifest has neither of these nor a checkpoint, it is not a run, and its files are somebody else's.
 OLD_RUN_MARKS = ("trainer_state.json", "training_args.bin")
+# Folders of the models of a cross-validation, each a run of its own.
+FOLD_FOLDER = re.compile(r"fold_\d+")
 # A killed process needs a moment to end, and may live on in its data loading workers for longer.
 OWNER_PATIENCE_SECONDS, LOCK_PATIENCE_SECONDS = 1.0, 10.0
 
@@ -145,6 +147,10 @@ class RunFolder:
         lock: Of the main process; None in others.
         trackers: Programs that the run logs to.
         to_delete: Names in the folder of an earlier run's files and checkpoints, which are deleted before training starts.
+        has_folds: Whether it is that of a cross-validation, whose models are trained in folders within it.
+        whole: Of such a folder within, the folder of the cross-validation; otherwise None.
+        is_resumed: Whether folds of an earlier start are continued.
+        is_finished: Whether all of the run was done at an earlier start.
         is_training, is_saved: Whether the run has begun to train, and whether its final model is in the folder.
     """
 
@@ -154,6 +160,10 @@ class RunFolder:
     lock: FolderLock | None = None
     trackers: tuple[str, ...] = ()
     to_delete: tuple[str, ...] = ()
+    has_folds: bool = False
+    whole: "RunFolder | None" = None
+    is_resumed: bool = False
+    is_finished: bool = False
     is_training: bool = False
     is_saved: bool = False
 
@@ -168,8 +178,11 @@ class RunFolder:
                 with suppress(OSError, ValueError):  # the card is not there, or the disk is full
                     self._write_manifest(_noted(self.path) or (), file_checksum(self.path / CARD))
             self.lock.release()
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(self.what_is_safe()) from error
+            if self.whole:
+                with suppress(OSError):  # it is not empty, if the fold has been trained
+                    self.path.rmdir()
+        if isinstance(error, KeyboardInterrupt):  # that of a fold says already what is safe
+            raise KeyboardInterrupt(str(error) or self.what_is_safe()) from error
         if isinstance(error, Exception) and is_out_of_memory(error):
             raise ValueError(
                 f"out of memory ({one_line(error, 200)}): lower `per_device_train_batch_size` and "
@@ -196,6 +209,8 @@ class RunFolder:
         """Says where a run that ends now can be taken up again."""
         if self.is_saved:
             return f"the model is saved in {self.path}"
+        if cross_validation := self if self.has_folds else self.whole:
+            return f"what is done of the folds in {cross_validation.path} is safe: continue with `resume_from_checkpoint` true"
         whole = [path for path in checkpoints_in(self.path) if is_complete(path)]
         if whole and (self.is_training or self.checkpoint):
             return f"{whole[-1]} is complete: continue from it with `resume_from_checkpoint` true"
@@ -226,7 +241,10 @@ class RunFolder:
         Raises:
             ValueError: The run would replace a file that no run wrote; nothing was deleted.
         """
-        if self.checkpoint and Path(self.checkpoint).resolve().parent == self.path.resolve():
+        if self.whole:
+            self.whole.clear(splits)
+            self.whole.note(self.path.name)
+        if self.is_resumed or (self.checkpoint and Path(self.checkpoint).resolve().parent == self.path.resolve()):
             self.keep_edited_card()
             return
         others = sorted(path.name for path in self.path.iterdir() if path.name not in self.to_delete)
@@ -238,12 +256,7 @@ class RunFolder:
                     "folder"
                 )
         self.keep_edited_card()
-        for name in self.to_delete:
-            path = self.path / name
-            if is_checkpoint_name(name):
-                remove_checkpoint(path)
-            elif path.is_file() and not path.is_symlink():
-                path.unlink()
+        _delete(self.path, self.to_delete)
         self.to_delete = ()
 
     def remove_old_checkpoints(self, limit: int | None, best: str | None) -> None:
@@ -264,6 +277,20 @@ class RunFolder:
         for path in checkpoints_in(self.path):
             if path.name != Path(best).name:
                 remove_checkpoint(path)
+
+
+def _delete(folder: Path, names: Collection[str]) -> None:
+    """Deletes files, checkpoints and folds of an earlier run; of a fold's folder, what runs wrote there."""
+    for name in names:
+        path = folder / name
+        if is_checkpoint_name(name):
+            remove_checkpoint(path)
+        elif FOLD_FOLDER.fullmatch(name) and path.is_dir():
+            _delete(path, files_of_runs(path) or ())
+            with suppress(OSError):  # it contains something else, such as the lock of the run that begins there
+                path.rmdir()
+        elif path.is_file() and not path.is_symlink():
+            path.unlink()
 
 
 def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> tuple[str, ...]:
@@ -305,7 +332,7 @@ def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> tuple
 
 
 def files_of_runs(folder: Path) -> list[str] | None:
-    """Returns the names of the files and checkpoints that runs wrote into a folder and that are there; None if it is no run's.
+    """Returns the names of what runs wrote into a folder and what is there: files, checkpoints, folds; None if it is no run's.
 
     A symbolic link is never a run's.
     """
@@ -317,7 +344,8 @@ def files_of_runs(folder: Path) -> list[str] | None:
         if not checkpoints and not set(OLD_RUN_MARKS) & set(files):
             return None
         return sorted(checkpoints + [name for name in files if OLD_RUN_FILES.fullmatch(name)])
-    return sorted(checkpoints + [name for name in files if name in noted or name == MANIFEST])
+    folds = [path.name for path in real if path.is_dir() and FOLD_FOLDER.fullmatch(path.name) and path.name in noted]
+    return sorted(checkpoints + folds + [name for name in files if name in noted or name == MANIFEST])
 
 
 def _noted(folder: Path) -> Collection[str] | None:

@@ -5,7 +5,9 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from kmerbert.models.kernels import fast_kernels
 from kmerbert.models.outputs import in_other_unit
 from kmerbert.training.callbacks import describe_run, precision_of
 from kmerbert.training.checkpoints import (
+    SETTINGS_FILE,
     check_rows,
     check_settings,
     check_source,
@@ -52,29 +55,18 @@ def start_run(arguments: KmerTrainingArguments, *groups: Any) -> RunFolder:
         ValueError: The launched processes would each train alone; the folder is another run's, contains something or cannot
             be written to; the checkpoint does not exist, is damaged, or is of a run with other settings.
     """
-    is_main = arguments.process_index == 0
-    set_up_logging(is_main)
+    set_up_logging(arguments.process_index == 0)
     check_launch(arguments.world_size)
     end_with_launcher()
     set_seed(arguments.seed)  # before the folder is taken, because a seed may be too large
+    has_folds = any(getattr(group, "cross_validates", False) for group in groups)
     folder = RunFolder(
-        Path(arguments.output_dir), run_settings(arguments, *groups), trackers=tuple(arguments.report_to)
+        Path(arguments.output_dir),
+        run_settings(arguments, *groups),
+        trackers=tuple(arguments.report_to),
+        has_folds=has_folds,
     )
-    answer = [None, None, ()]
-    if is_main:
-        try:
-            _take(folder, arguments)
-            answer = [None, folder.checkpoint, folder.to_delete]
-        except (ValueError, OSError) as error:
-            answer[0] = str(error)
-    # One process decides for all: they would otherwise look at different moments.
-    if arguments.world_size > 1:
-        broadcast_object_list(answer)
-    problem, folder.checkpoint, folder.to_delete = answer
-    if problem:
-        raise ValueError(problem)
-    if folder.checkpoint and not Path(folder.checkpoint).is_dir():  # never on the main process, which has looked
-        raise ValueError(f"`resume_from_checkpoint`: {folder.checkpoint} is not on this machine: copy it there")
+    _take_together(folder, arguments)
     if arguments.n_gpu > 1:
         logger.warning("there are %d GPUs, one is used: start with `accelerate launch` to use all", arguments.n_gpu)
         arguments._n_gpu = 1  # the Trainer would divide each batch among threads, which is slow
@@ -82,25 +74,129 @@ def start_run(arguments: KmerTrainingArguments, *groups: Any) -> RunFolder:
     return folder
 
 
+def start_fold(
+    whole: RunFolder, arguments: KmerTrainingArguments, fold: int
+) -> tuple[RunFolder, KmerTrainingArguments]:
+    """Begins the run of one model of a cross-validation, in a folder within that of the whole.
+
+    If the whole is resumed, the run continues from its newest checkpoint, begins anew if it has none, and is left alone if it
+    was finished.
+
+    Args:
+        whole: The folder of the cross-validation, result of `start_run`.
+        arguments: The training flags.
+        fold: Number of the fold that validates this model, from 0.
+
+    Returns:
+        The folder, for a `with` block, and the flags of this run.
+
+    Raises:
+        ValueError: As for `start_run`.
+    """
+    own = copy(arguments)
+    own.output_dir, own.push_to_hub = str(fold_folder(whole.path, fold)), False
+    settings = whole.settings | {"fold": fold}
+    folder = RunFolder(Path(own.output_dir), settings, trackers=whole.trackers, whole=whole)
+    _take_together(folder, own)
+    set_seed(own.seed)
+    return folder, own
+
+
+def fold_folder(whole: Path, fold: int) -> Path:
+    """The folder of the model that a fold validates, within that of the cross-validation."""
+    return whole / f"fold_{fold}"
+
+
+def finish_fold(folder: RunFolder) -> None:
+    """Notes that a run of a cross-validation is done, so that it is not repeated when the whole is resumed."""
+    folder.note(SETTINGS_FILE)
+    write_text(folder.path / SETTINGS_FILE, json.dumps(folder.settings, indent=2) + "\n")
+
+
+def _take_together(folder: RunFolder, arguments: KmerTrainingArguments) -> None:
+    """Takes the folder for this run. One process decides for all: they would otherwise look at different moments."""
+    answer = [None, None, (), False, False]
+    if arguments.process_index == 0:
+        try:
+            _take(folder, arguments)
+            answer = [None, folder.checkpoint, folder.to_delete, folder.is_resumed, folder.is_finished]
+        except (ValueError, OSError) as error:
+            answer[0] = str(error)
+    if arguments.world_size > 1:
+        broadcast_object_list(answer)
+    problem, folder.checkpoint, folder.to_delete, folder.is_resumed, folder.is_finished = answer
+    if problem:
+        raise ValueError(problem)
+    if folder.checkpoint and not Path(folder.checkpoint).is_dir():  # never on the main process, which has looked
+        raise ValueError(f"`resume_from_checkpoint`: {folder.checkpoint} is not on this machine: copy it there")
+
+
 def _take(folder: RunFolder, arguments: KmerTrainingArguments) -> None:
     """Takes the folder for this run, and finds out from what it continues and what is to be deleted."""
     path = folder.path
     check_folder(path, f"`output_dir` {path}")
-    if not path.is_dir():
+    if not path.is_dir() and not (folder.has_folds or folder.whole):
         find_checkpoint(arguments.resume_from_checkpoint, path)  # before the folder is made for nothing
+    if folder.has_folds:
+        folder.is_resumed = _resumes_folds(path, arguments.resume_from_checkpoint)
     path.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(path)
     try:
-        folder.checkpoint = find_checkpoint(arguments.resume_from_checkpoint, path, arguments.load_best_model_at_end)
-        schedule = getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)
-        if folder.checkpoint and not check_settings(Path(folder.checkpoint), folder.settings, schedule):
-            message = "%s is of an earlier version, without its settings and checksums: they are not compared"
-            logger.info(message, folder.checkpoint)
-        folder.to_delete = claim_folder(path, arguments.overwrite_output_dir, folder.checkpoint)
+        if folder.whole:
+            _take_fold(folder, arguments)
+        elif not folder.is_resumed:
+            _take_run(folder, arguments)
     except BaseException:
         lock.release()
         raise
     folder.lock = lock
+
+
+def _resumes_folds(path: Path, chosen: str | None) -> bool:
+    """Whether a cross-validation is continued; ValueError if there is none, or a single checkpoint is named."""
+    if chosen is None or str(chosen).lower() == "false":
+        return False
+    if str(chosen).lower() != "true":
+        raise ValueError(
+            f"`resume_from_checkpoint` {chosen}: allowed in a cross-validation is true: each fold continues from its newest "
+            "checkpoint"
+        )
+    if not fold_folder(path, 0).is_dir():
+        raise ValueError(
+            f"`resume_from_checkpoint` true: {path} contains no folds to continue with: leave the flag out to start anew"
+        )
+    return True
+
+
+def _take_fold(folder: RunFolder, arguments: KmerTrainingArguments) -> None:
+    """Finds out whether a fold is finished, from what it continues, or what of an earlier run is to be deleted."""
+    path = folder.path
+    if folder.whole.is_resumed:
+        if (path / SETTINGS_FILE).is_file():
+            folder.is_finished = check_settings(path, folder.settings)
+            return
+        if checkpoints_in(path):
+            try:
+                folder.checkpoint = find_checkpoint("true", path, arguments.load_best_model_at_end)
+            except ValueError as error:
+                logger.warning("%s: this fold begins anew (%s)", path, error)
+            else:
+                check_settings(Path(folder.checkpoint), folder.settings, _schedule(arguments))
+    folder.to_delete = claim_folder(path, overwrite=True, checkpoint=folder.checkpoint)
+
+
+def _schedule(arguments: KmerTrainingArguments) -> str:
+    return getattr(arguments.lr_scheduler_type, "value", arguments.lr_scheduler_type)
+
+
+def _take_run(folder: RunFolder, arguments: KmerTrainingArguments) -> None:
+    """Finds out from what a run continues, and what of an earlier one is to be deleted."""
+    path = folder.path
+    folder.checkpoint = find_checkpoint(arguments.resume_from_checkpoint, path, arguments.load_best_model_at_end)
+    if folder.checkpoint and not check_settings(Path(folder.checkpoint), folder.settings, _schedule(arguments)):
+        message = "%s is of an earlier version, without its settings and checksums: they are not compared"
+        logger.info(message, folder.checkpoint)
+    folder.to_delete = claim_folder(path, arguments.overwrite_output_dir, folder.checkpoint)
 
 
 def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized], metrics: Sequence[str]) -> None:
@@ -244,12 +340,17 @@ def report(trainer: RunTrainer, split: str, metrics: dict[str, float]) -> None:
     """Prints and saves metrics that are already prefixed with the split's name, as `Trainer` does, but in whole files."""
     trainer.log_metrics(split, metrics)
     if trainer.is_world_process_zero():
-        files = (f"{split}_results.json", "all_results.json")
-        trainer.folder.note(*files)
-        together = trainer.folder.path / files[1]
-        before = read_json(together) if together.exists() else {}
-        for name, values in zip(files, (metrics, before | metrics), strict=True):
-            write_text(trainer.folder.path / name, json.dumps(values, indent=4, sort_keys=True))
+        write_results(trainer.folder, split, metrics)
+
+
+def write_results(folder: RunFolder, split: str, metrics: Mapping[str, float]) -> None:
+    """Writes prefixed metrics of a split into its own file, and adds them to those of the other splits."""
+    files = (f"{split}_results.json", "all_results.json")
+    folder.note(*files)
+    together = folder.path / files[1]
+    before = read_json(together) if together.exists() else {}
+    for name, values in zip(files, (metrics, {**before, **metrics}), strict=True):
+        write_text(folder.path / name, json.dumps(values, indent=4, sort_keys=True))
 
 
 def flatten(metrics: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -268,14 +369,33 @@ def save_run(trainer: RunTrainer, factor: Sequence[float] = (), shift: Sequence[
     Raises:
         ValueError: The disk is full.
     """
-    folder, scratch = trainer.folder, trainer.folder.path / SCRATCH
-    try:
-        with in_other_unit(trainer.model, factor, shift), space_to_write(folder.path / "model.safetensors"):
+    with whole_model(trainer.folder, trainer.args.should_save) as scratch:
+        with in_other_unit(trainer.model, factor, shift):
             # A call that is not internal would push at once: without our card, and with the pickled arguments.
             trainer.save_model(str(scratch), _internal_call=True)
-            if trainer.args.should_save:
-                trainer.state.save_to_json(str(scratch / "trainer_state.json"))
         if trainer.args.should_save:
+            trainer.state.save_to_json(str(scratch / "trainer_state.json"))
+
+
+@contextmanager
+def whole_model(folder: RunFolder, should_save: bool = True) -> Iterator[Path]:
+    """Lets the files of a model appear in a run's folder when all of them are complete.
+
+    Args:
+        folder: Of the run.
+        should_save: Whether this process moves the files to their names.
+
+    Yields:
+        A folder to write them into, which need not exist.
+
+    Raises:
+        ValueError: The disk is full.
+    """
+    scratch = folder.path / SCRATCH
+    try:
+        with space_to_write(folder.path / "model.safetensors"):
+            yield scratch
+        if should_save:
             names = sorted(path.name for path in scratch.iterdir())
             try:
                 folder.note(*names, CARD)
@@ -284,7 +404,7 @@ def save_run(trainer: RunTrainer, factor: Sequence[float] = (), shift: Sequence[
                     os.replace(scratch / name, folder.path / name)
                 folder.is_saved = True
     finally:
-        if trainer.args.should_save:
+        if should_save:
             shutil.rmtree(scratch, ignore_errors=True)
     folder.is_saved = True
 

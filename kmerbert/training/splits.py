@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from transformers import PretrainedConfig, TrainingArguments
 
-from kmerbert.cli.flags import SequenceDataArguments
+from kmerbert.cli.flags import RegressionDataArguments, SequenceDataArguments
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
 from kmerbert.reading.plasmid import read_flanks
-from kmerbert.reading.rows import RowSpec, check_ids, check_unknown
+from kmerbert.reading.rows import RowSpec, check_ids, check_unknown, names_in
 from kmerbert.reading.shards import Shards, open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.splitting.groups import rows_together
-from kmerbert.splitting.hold_out import SPLITS, hold_out, top_rows
-from kmerbert.splitting.leaks import SplitRows, check_leaks, locate
+from kmerbert.splitting.hold_out import SPLITS, draw_folds, hold_out, top_rows
+from kmerbert.splitting.leaks import SplitRows, check_leaks, find_leak, locate
 from kmerbert.splitting.neighbours import check_neighbours
 from kmerbert.tokens.batches import TokenDataset, TrainingRows
 from kmerbert.tokens.cache import TokenTable, token_folder, tokenise
@@ -42,6 +42,7 @@ def load_splits(
     label_columns: tuple[str, ...] = (),
     flanks: Flanks | None = None,
     both_strands: bool = False,
+    fold: int | None = None,
 ) -> dict[str, TrainingRows]:
     """Reads, checks, tokenises and divides the rows that the flags name.
 
@@ -57,6 +58,7 @@ def load_splits(
         flanks: Result of `load_flanks`.
         both_strands: Whether the network reads both strands of every sequence; the flags may say that strands matter all
             the same, or that they do not.
+        fold: Number of the fold whose rows validate, in the order of `read_fold_names`; None without cross-validation.
 
     Returns:
         Rows under `train`, `validation` and `test`, those splits that have any.
@@ -85,7 +87,7 @@ def load_splits(
         rows = {split: SplitRows(table, np.arange(len(table))) for split, table in tables.items()}
     else:
         stream = None
-        rows = _divide(tables, arguments)
+        rows = _divide(tables, arguments, fold)
     check_leaks(rows, arguments.group_column, arguments.duplicates == "keep", label_columns)
     if not stream and not spec.window and (label_columns or arguments.similar_sequences):
         check_neighbours(rows, arguments.sequence_column, arguments.similar_sequences)
@@ -312,7 +314,33 @@ def _open_stream(
     return stream
 
 
-def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> dict[str, SplitRows]:
+def read_fold_names(arguments: RegressionDataArguments) -> list[str]:
+    """Returns the names of the folds of a cross-validation: numbers from 0, or what is in the column of folds, sorted.
+
+    Raises:
+        ValueError: The column does not exist, has an empty cell, or one value in all rows.
+    """
+    if arguments.folds:
+        return [str(fold) for fold in range(arguments.folds)]
+    column, source = arguments.fold_column, _sources(arguments, tuple(arguments.label_columns))["train"]
+    if isinstance(source, FileSource):
+        source.check()
+    names: set[str] = set()
+    for batch in source.batches([column]):
+        names.update(names_in(batch, source, column))
+    if len(names) < 2:
+        raise ValueError(
+            f"{source.name}: {column} is {', '.join(names)} in all rows: a cross-validation needs two folds"
+        )
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return sorted(names)
+
+
+def _divide(
+    tables: dict[str, TokenTable], arguments: SequenceDataArguments, fold: int | None = None
+) -> dict[str, SplitRows]:
     """The rows of every split: those of its own table, or some of the training table's."""
     train, fraction = tables["train"], getattr(arguments, "top_fraction", None)
     rows = top_rows(train.labels[:, 0], fraction) if fraction else np.arange(len(train))
@@ -320,6 +348,8 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
         least, share = train.labels[rows, 0].min(), 100 * len(rows) / len(train)
         message = "%s: %d of %d rows (%.1f %%) have %s %g or more"
         logger.info(message, train.source.name, len(rows), len(train), share, arguments.label_column, least)
+    if train.splits is None or fold is not None:
+        together = rows_together(train, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
     if train.splits is not None:
         codes = train.splits[rows]
     else:
@@ -330,9 +360,17 @@ def _divide(tables: dict[str, TokenTable], arguments: SequenceDataArguments) -> 
                 f"and {counts[1]} test rows and leave some to train on: keep more, or hold out fewer"
             )
         exact = [split for split in SPLITS[1:] if getattr(arguments, f"{split}_rows")]
-        together = rows_together(train, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
         codes = hold_out(together[rows], *counts, seed=arguments.split_seed, exact=exact)
         _warn_of_few(train, codes, counts, int(np.bincount(together[rows]).max()))
+    if fold is not None:
+        if "validation" in tables:
+            raise ValueError(
+                f"{tables['validation'].source.name}: in a cross-validation each fold validates the model of the others, so "
+                "that there are no other validation rows: set `validation_split_name` none"
+            )
+        is_divided = codes != SPLITS.index("test")
+        folds = _folds(train, rows[is_divided], together, arguments)
+        codes[is_divided] = np.where(folds == fold, SPLITS.index("validation"), SPLITS.index("train"))
     splits = {split: SplitRows(train, rows[codes == code]) for code, split in enumerate(SPLITS)}
     for split in tables.keys() - {"train"}:
         if len(splits[split].rows):
@@ -361,6 +399,43 @@ def _warn_of_few(train: TokenTable, codes: np.ndarray, counts: Sequence[int], la
                 "of %d; hold out more rows, or use smaller groups",
                 *(train.source.name, held, split, wanted, largest, len(codes)),
             )
+def _folds(train: TokenTable, rows: np.ndarray, together: np.ndarray, arguments: RegressionDataArguments) -> np.ndarray:
+    """The fold of each of some rows, int64 (n,): drawn, or that of its column.
+
+    Args:
+        train: The table.
+        rows: int64 array (n,), the rows to divide, 0-based.
+        together: Result of `rows_together`, of all rows.
+        arguments: Number of folds, or their column.
+
+    Raises:
+        ValueError: Rows that belong together are in two folds; or a fold has no rows, or no two values to compare.
+    """
+    names = read_fold_names(arguments)
+    if arguments.folds:
+        folds = draw_folds(together[rows], len(names), arguments.split_seed)
+    else:
+        column = arguments.fold_column
+        numbers = {name: number for number, name in enumerate(names)}
+        batches = train.read_again([column])
+        of_all = [numbers[name] for batch in batches for name in names_in(batch, train.source, column)]
+        folds = np.array(of_all, np.int64)[rows]
+        if pair := find_leak(together[rows], folds):
+            first, second = (f"{train.location(int(rows[row]))} ({names[folds[row]]})" for row in pair)
+            raise ValueError(
+                f"{first} and {second} belong together, by sequence, strand, group, cluster or similarity, but `fold_column` "
+                f"{column} has them in two folds: give them one, or let `folds` divide the rows"
+            )
+    for fold, name in enumerate(names):
+        for output, values in zip(arguments.label_columns, train.labels[rows[folds == fold]].T, strict=True):
+            known = values[~np.isnan(values)]
+            if len(known) < 2 or not np.ptp(known):
+                raise ValueError(
+                    f"{train.source.name}: the {np.count_nonzero(folds == fold)} rows of fold {name} have "
+                    f"{len(np.unique(known))} different value(s) of {output}: two or more are needed to score a model: make "
+                    "fewer and larger folds"
+                )
+    return folds
 
 
 def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
