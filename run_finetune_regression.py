@@ -10,10 +10,8 @@ run_evaluate.py.
         --train_file promoters.tsv --test_file test.tsv --num_train_epochs 10 --output_dir runs/expression
     python run_finetune_regression.py --train_file promoters.tsv --folds 5 --output_dir runs/cross_validation
 
-The first command takes the network and settings of recipes/best instead of the defaults below: they are the most
-accurate on measured promoters. The last one trains a model for each of five folds, in fold_0, fold_1, ... of --output_dir:
-validation_predictions.tsv then has all rows, each predicted by the model that has not seen it, cross_validation.json the
-metrics of each fold with mean and SD, and the model is the mean of the five.
+The first command takes the network and settings of recipes/best, the most accurate on measured promoters, instead of the
+defaults below. The last trains a model for each fold (fold_0, ...): their mean is the result, cross_validation.json its r.
 """
 
 import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)

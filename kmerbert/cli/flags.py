@@ -319,7 +319,7 @@ class RegressionDataArguments(SequenceDataArguments):
 
     SECTIONS: ClassVar[dict[str, str]] = SequenceDataArguments.SECTIONS | {
         "label_column": "Labels",
-        "folds": "Cross-validation",
+        "folds": SequenceDataArguments.SECTIONS["split_column"],
     }
 
     label_column: str = flag(
@@ -330,7 +330,7 @@ class RegressionDataArguments(SequenceDataArguments):
     max_predict_samples: int | None = flag(None, "Use at most this many test rows, drawn at random.")
     folds: int | None = flag(
         None,
-        "Cross-validate: divide the rows into this many folds (5, for example) and train a model for each, on all other rows. "
+        "Cross-validate: a model for each of this many folds, trained on the rows of the others. "
         "Every row is predicted by the model that has not seen it, and the mean of the models is the result. Test rows are in "
         "no fold; groups, clusters and similar sequences stay in one.",
     )

@@ -7,7 +7,7 @@ import pytest
 
 from kmerbert.reading.rows import SPLIT_NAMES
 from kmerbert.splitting import hold_out as module
-from kmerbert.splitting.hold_out import SPLITS, hold_out, top_rows
+from kmerbert.splitting.hold_out import SPLITS, draw_folds, hold_out, top_rows
 from tests.support.messages import fails
 
 
@@ -119,3 +119,30 @@ def test_examples_in_docstrings() -> None:
     result = doctest.testmod(module)
     assert result.attempted
     assert not result.failed
+
+
+# --- folds
+
+
+@pytest.mark.parametrize(("n", "n_folds"), [(10, 5), (11, 5), (14, 3), (7, 7)])
+def test_folds_of_single_rows_are_equal_to_a_row(n: int, n_folds: int) -> None:
+    folds = draw_folds(np.arange(n), n_folds, seed=3)
+    sizes = np.bincount(folds, minlength=n_folds)
+    assert sizes.max() - sizes.min() <= 1
+    assert sizes.sum() == n
+    assert (folds == draw_folds(np.arange(n), n_folds, seed=3)).all()
+    assert n == n_folds or (folds != draw_folds(np.arange(n), n_folds, seed=4)).any()
+
+
+def test_folds_keep_groups_together_and_small_ones_fill_up_what_large_ones_leave() -> None:
+    # Groups of 6, 3 and 2 rows go to three folds, then single rows to the folds with the fewest: 6, 5 and 5 of 16.
+    together = np.repeat([4, 9, 2, 11, 12, 13, 14, 15], [6, 3, 2, 1, 1, 1, 1, 1])
+    folds = draw_folds(together, 3, seed=0)
+    assert sorted(np.bincount(folds).tolist()) == [5, 5, 6]
+    for label in np.unique(together):
+        assert len(set(folds[together == label])) == 1
+
+
+def test_fewer_groups_than_folds() -> None:
+    with fails("`folds` 3", "2 sets", "5 rows"):
+        draw_folds(np.array([0, 0, 0, 1, 1]), 3, seed=0)

@@ -24,7 +24,7 @@ from kmerbert.tokens.batches import TokenDataset, read_names
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.training import splits as module
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.splits import check_checkpoint, load_splits
+from kmerbert.training.splits import check_checkpoint, load_splits, read_fold_names
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
 
@@ -644,3 +644,82 @@ def test_gaps_on_two_chromosomes_are_no_leak(tmp_path: Path, dna: DNA) -> None:
         (tmp_path / f"{name}.fa").write_text(f">{name}\n{'N' * 100}{sequence}\n")
     files = {"train_file": str(tmp_path / "chr1.fa"), "validation_file": str(tmp_path / "chr2.fa")}
     assert sizes(load(PretrainingDataArguments(**files, window_length=20), ())) == {"train": 3, "validation": 3}
+
+
+# --- folds
+
+
+def in_folds(arguments: RegressionDataArguments) -> list[dict[str, list[int]]]:
+    """The measured values of every split, for each fold."""
+    names = read_fold_names(arguments)
+    training = KmerTrainingArguments(output_dir="unused")
+    return [
+        values_of(load_splits(arguments, training, KMERS, None, ("expression",), fold=fold))
+        for fold in range(len(names))
+    ]
+
+
+def test_each_row_that_is_no_test_row_validates_once(promoters: Path) -> None:
+    arguments = regression(promoters, folds=4, test_split_percentage=20)
+    folds = in_folds(arguments)
+    test = folds[0]["test"]
+    assert test == values_of(load(regression(promoters, test_split_percentage=20)))["test"]
+    assert [len(fold["validation"]) for fold in folds] == [6, 6, 6, 6]
+    assert sorted(chain(test, *(fold["validation"] for fold in folds))) == list(range(30))
+    for fold in folds:
+        assert fold["test"] == test
+        assert sorted(chain(*fold.values())) == list(range(30))
+
+
+def test_folds_of_a_table_that_says_which_rows_test(table: TABLE, dna: DNA) -> None:
+    splits = ["train"] * 12 + ["validation"] * 4 + ["test"] * 4
+    path = table("a.tsv", sequence=dna(20), expression=range(20), split=splits)
+    folds = in_folds(regression(path, split_column="split", folds=2))
+    assert all(fold["test"] == [16, 17, 18, 19] for fold in folds)
+    assert sorted(folds[0]["validation"] + folds[1]["validation"]) == list(range(16))
+
+
+def test_groups_and_strands_stay_in_one_fold(table: TABLE, dna: DNA) -> None:
+    sequences = dna(20)
+    sequences[10:] = map(reverse_complement, sequences[:10])
+    loci = [f"locus{row // 2}" for row in range(20)]  # 0 1, 2 3, ..., and by strand each row with the tenth after it
+    path = table("a.tsv", sequence=sequences, expression=range(20), locus=loci)
+    folds = in_folds(regression(path, folds=5, group_column="locus", strands="both", test_split_percentage=0))
+    for fold in folds:
+        values = set(fold["validation"])
+        assert len(values) == 4
+        assert {(value + 10) % 20 for value in values} == values == {value ^ 1 for value in values}
+
+
+def test_a_column_of_folds(table: TABLE, dna: DNA) -> None:
+    names = [("10", "9", "2")[row % 3] for row in range(12)]
+    path = table("a.tsv", sequence=dna(12), expression=range(12), fold=names)
+    arguments = regression(path, fold_column="fold", test_split_percentage=0)
+    assert read_fold_names(arguments) == ["2", "9", "10"]
+    assert [fold["validation"] for fold in in_folds(arguments)] == [[2, 5, 8, 11], [1, 4, 7, 10], [0, 3, 6, 9]]
+    chromosomes = table("b.tsv", sequence=dna(4), expression=range(4), chromosome=["chrX", "chr1", "chrX", "chr1"])
+    assert read_fold_names(regression(chromosomes, fold_column="chromosome")) == ["chr1", "chrX"]
+
+
+def test_folds_that_cannot_be(table: TABLE, dna: DNA, promoters: Path) -> None:
+    sequences = dna(12)
+    sequences[7] = sequences[0]
+    names = [row % 3 for row in range(12)]
+    path = table("a.tsv", sequence=sequences, expression=range(12), fold=names)
+    with fails("a.tsv, line 2 (0)", "line 9 (1)", "`fold_column` fold", "`folds`"):
+        in_folds(regression(path, fold_column="fold", duplicates="keep", test_split_percentage=0))
+    constant = table("b.tsv", sequence=dna(4), expression=[1, 2, 3, 3], fold=[0, 0, 1, 1])
+    with fails("b.tsv", "2 rows of fold 1", "1 different", "expression"):
+        in_folds(regression(constant, fold_column="fold", test_split_percentage=0, validation_split_percentage=0))
+    with fails("promoters.tsv", "fold_of_row"):
+        read_fold_names(regression(promoters, fold_column="fold_of_row"))
+    with fails("b.tsv", "expression", "two folds"):
+        read_fold_names(regression(table("b.tsv", sequence=dna(2), expression=[1, 1]), fold_column="expression"))
+    for settings, parts in (
+        ({"folds": 1}, ["--folds 1", "2 or more"]),
+        ({"folds": 2, "fold_column": "fold"}, ["--folds 2", "--fold_column fold"]),
+        ({"folds": 2, "validation_file": "v.tsv"}, ["--validation_file v.tsv", "--test_file"]),
+        ({"folds": 2, "streaming": True}, ["--folds 2", "--streaming"]),
+    ):
+        with fails(*parts):
+            regression(path, **settings)
