@@ -171,6 +171,55 @@ def plot_training_curves(
     return ax
 
 
+def plot_learning_curve(
+    series: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    curves: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike, ArrayLike]],
+    ax: Axes | None = None,
+    title: str = "",
+    held_out: str = "held-out",
+) -> Axes:
+    """Draws Pearson's r against the number of training rows, measured and as a curve expects it.
+
+    Args:
+        series: Name of a model -> training rows (m,) and r (m,) of its trainings.
+        curves: Name of a model -> rows (p,), rising, expected r (p,), and the ends of its interval (p,) each. Beyond the
+            measured rows, the curve is dashed.
+        ax: Axes to draw on.
+        title: Heading.
+        held_out: Which rows r is of.
+    """
+    ax = ax or _new_axes(6.0, 4.2)
+    for (name, (n_rows, r)), colour in zip(series.items(), (BLUE, VERMILLION, GREY), strict=False):
+        ax.plot(n_rows, r, "o", color=colour, markersize=5, alpha=0.7, markeredgewidth=0, zorder=3, label=name)
+        if name not in curves:
+            continue
+        at, expected, low, high = (np.asarray(values, np.float64) for values in curves[name])
+        is_measured = at <= np.max(n_rows)
+        ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+        ax.plot(at[is_measured], expected[is_measured], color=colour, linewidth=1.3, zorder=2)
+        beyond = at >= at[is_measured][-1]
+        ax.plot(at[beyond], expected[beyond], color=colour, linewidth=1.3, linestyle=(0, (4, 2)), zorder=2)
+    ax.set_xscale("log")
+    ticks = sorted({float(n) for n in np.round(np.concatenate([np.unique(n) for n, _ in series.values()]))})
+    ends = sorted({float(np.max(at)) for at, *_ in curves.values()})
+    ax.set_xticks(_apart([*ticks, *ends]), minor=False)
+    ax.set_xticks([], minor=True)
+    ax.xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
+    ax.set(xlabel="training rows", ylabel=f"Pearson r of the {held_out} rows", title=title)
+    _tidy(ax)
+    ax.legend(loc="lower right", frameon=False)
+    return ax
+
+
+def _apart(values: Sequence[float]) -> list[float]:
+    """Values, from the largest down, that are at least a third apart, so that their labels do not touch on a log scale."""
+    chosen: list[float] = []
+    for value in sorted(values, reverse=True):
+        if not chosen or value < chosen[-1] / 1.33:
+            chosen.append(value)
+    return chosen
+
+
 def _new_axes(width: float, height: float) -> Axes:
     """Makes axes on a new figure; width and height in inches."""
     return Figure(figsize=(width, height), layout="constrained").add_subplot()

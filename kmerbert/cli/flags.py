@@ -223,7 +223,7 @@ def _check_streaming(arguments: SequenceDataArguments) -> None:
     """Raises ValueError for flags that need all training rows before the first batch."""
     for name in (
         *("split_column", "group_column", "cluster_file", "similar_sequences", "validation_rows", "test_rows"),
-        *("test_split_percentage", "max_train_samples", "top_fraction", "folds", "fold_column"),
+        *("test_split_percentage", "max_train_samples", "top_fraction", "folds", "fold_column", "train_fraction"),
     ):
         if value := getattr(arguments, name, None):
             raise ValueError(
@@ -330,7 +330,7 @@ class RegressionDataArguments(SequenceDataArguments):
     max_predict_samples: int | None = flag(None, "Use at most this many test rows, drawn at random.")
     folds: int | None = flag(
         None,
-        "Cross-validate: a model for each of this many folds, trained on the rows of the others. "
+        "Cross-validate: train a model for each of this many folds, on the others. "
         "Every row is predicted by the model that has not seen it, and the mean of the models is the result. Test rows are in "
         "no fold; groups, clusters and similar sequences stay in one.",
     )
@@ -338,8 +338,19 @@ class RegressionDataArguments(SequenceDataArguments):
         None, "Column (0 to 4, chromosome, ...) that says the fold of each row, instead of --folds."
     )
 
+    train_fraction: float | None = flag(
+        None,
+        "Train on this share of the training rows (0.25: a quarter), drawn in whole groups, as for a learning curve.",
+    )
+    sample_seed: int | None = flag(None, "Seed of --train_fraction. Default: --split_seed.")
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        _check_counts(self, "sample_seed", least=0)
+        if self.train_fraction is not None and not 0 < self.train_fraction <= 1:
+            raise ValueError(f"--train_fraction {self.train_fraction}: allowed is above 0, up to 1")
+        if self.sample_seed is not None and not self.train_fraction:
+            raise ValueError(f"--sample_seed {self.sample_seed} is only used by --train_fraction: give both or neither")
         _check_counts(self, "max_predict_samples")
         _check_counts(self, "folds", least=2)
         if self.folds and self.fold_column:
@@ -363,6 +374,55 @@ class RegressionDataArguments(SequenceDataArguments):
     def label_columns(self) -> list[str]:
         """Names of the measured columns, in the order of the model's outputs."""
         return _cells(self.label_column)
+
+
+@dataclass
+class LearningCurveArguments:
+    """How many rows, and how often, to train on for a learning curve."""
+
+    SECTIONS: ClassVar[dict[str, str]] = {"fractions": "Learning curve"}
+
+    fractions: str = flag("0.125,0.25,0.5,1", "Shares of the training rows to train on, three or more.")
+    seeds: str = flag("0,1,2", "Seeds: each draws other rows, and begins with other weights.")
+    more_rows: str | None = flag(
+        None, "How many more rows you might measure, comma-separated. Default: as many again as there are."
+    )
+    launcher: str = flag(
+        "", "Command that starts each training, such as 'accelerate launch --config_file accelerate_config.yaml'."
+    )
+
+    def __post_init__(self) -> None:
+        if len(self.shares) < 3 or not all(0 < share <= 1 for share in self.shares):
+            raise ValueError(
+                f"--fractions {self.fractions}: allowed are three or more different numbers above 0, up to 1"
+            )
+        if not self.seed_numbers or min(self.seed_numbers) < 0:
+            raise ValueError(f"--seeds {self.seeds}: allowed are different whole numbers, 0 or more")
+        if any(number < 1 for number in self.added_rows):
+            raise ValueError(f"--more_rows {self.more_rows}: allowed are whole numbers, 1 or more")
+
+    @property
+    def shares(self) -> list[float]:
+        """The shares of the training rows, rising."""
+        return sorted(set(_numbers("fractions", self.fractions, float)))
+
+    @property
+    def seed_numbers(self) -> list[int]:
+        """The seeds, each once."""
+        return list(dict.fromkeys(_numbers("seeds", self.seeds, int)))
+
+    @property
+    def added_rows(self) -> list[int]:
+        """How many more rows there might be, rising; empty if that is not said."""
+        return sorted(set(_numbers("more_rows", self.more_rows or "", int)))
+
+
+def _numbers(name: str, text: str, kind: type) -> list[Any]:
+    """Numbers between commas; ValueError for something else."""
+    try:
+        return [kind(cell) for cell in text.split(",") if cell.strip()]
+    except ValueError:
+        raise ValueError(f"--{name} {text}: allowed are numbers between commas") from None
 
 
 @dataclass
@@ -425,6 +485,26 @@ class PredictionArguments:
         if self.interval_coverage is not None and not self.calibration_file:
             raise ValueError("--interval_coverage needs errors to learn from: give --calibration_file (see its help)")
         _check_counts(self, "max_seq_length", "tokens_per_batch")
+
+
+@dataclass
+class ExportArguments:
+    """Which model, and in which form it is given away."""
+
+    SECTIONS: ClassVar[dict[str, str]] = {"model_name_or_path": "Model and output"}
+
+    model_name_or_path: str | None = flag(
+        None, "Model: a folder or Hub name; several, comma-separated, become one model, their mean."
+    )
+    model_revision: str = flag("main", "Branch, tag or commit of models on the Hub.")
+    output_dir: str | None = flag(None, "Folder to write, new or empty.")
+    format: Literal["folder"] = flag("folder", "What to write: a folder with the model, its tokenizer, code and card.")
+
+    def __post_init__(self) -> None:
+        if not split_names(self.model_name_or_path) or not self.output_dir:
+            raise ValueError(
+                "give --model_name_or_path (a model of run_finetune_regression.py) and --output_dir (a new folder)"
+            )
 
 
 @dataclass

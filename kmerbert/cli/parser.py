@@ -219,6 +219,21 @@ def names_any(argv: Sequence[str] | None, flags: Collection[str]) -> bool:
     return any(word.startswith("--") and word[2:].partition("=")[0].replace("-", "_") in flags for word in words)
 
 
+def without_flags(argv: Sequence[str], flags: Collection[str]) -> list[str]:
+    """Returns a command line without some flags, which are named without dashes and have one value each.
+
+    >>> without_flags(["--a", "1", "--b=2", "--a=3", "--c"], ["a"])
+    ['--b=2', '--c']
+    """
+    kept, is_value = [], False
+    for word in argv:
+        is_named = word.startswith("--") and word[2:].partition("=")[0].replace("-", "_") in flags
+        if not (is_named or is_value):
+            kept.append(word)
+        is_value = is_named and "=" not in word
+    return kept
+
+
 def parse(
     dataclass_types: Sequence[type],
     argv: Sequence[str] | None = None,

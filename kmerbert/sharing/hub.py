@@ -2,6 +2,7 @@
 
 import logging
 import shlex
+from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from kmerbert.sharing.card import CardFacts, write_card
 logger = logging.getLogger(__name__)
 # What is uploaded, if the run folder has it. Predictions with their sequences, checkpoints, logs, the pickled arguments and
 # the Trainer's state, which has paths of this machine, stay where they are.
-PUSHED_FILES = (*MODEL_FILES, "README.md", *(f"{split}_results.json" for split in ("train", "eval", "test", "all")))
+RESULTS = (*(f"{split}_results.json" for split in ("train", "eval", "test", "all")), "cross_validation.json")
+PUSHED_FILES = (*MODEL_FILES, "README.md", *RESULTS)
 
 
 def publish(trainer: Trainer, facts: CardFacts) -> None:
@@ -56,6 +58,13 @@ def files_to_push(folder: Path) -> list[str]:
     return [name for name in files if any(fnmatchcase(name, pattern) for pattern in PUSHED_FILES)]
 
 
+def missing_files(folder: Path, names: Collection[str]) -> set[str]:
+    """Returns what a finished run's folder must have for another user of the model, and is not among some of its names."""
+    index = folder / "model.safetensors.index.json"
+    weights = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+    return {"config.json", "README.md", *weights} - set(names)
+
+
 def push_folder(folder: Path, repository: str, revision: str | None = None) -> None:
     """Uploads the files of a finished run that another user of the model needs; the repository must exist.
 
@@ -63,10 +72,7 @@ def push_folder(folder: Path, repository: str, revision: str | None = None) -> N
         ValueError: Nothing was uploaded; the message has the command that repeats this alone.
     """
     names = files_to_push(folder)
-    needed = {"config.json", "README.md"}
-    index = folder / "model.safetensors.index.json"
-    needed |= set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
-    if missing := needed - set(names):
+    if missing := missing_files(folder, names):
         raise ValueError(f"{folder} has no file {min(missing)} (a link is not uploaded): nothing was pushed")
     operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=folder / name) for name in names]
     try:

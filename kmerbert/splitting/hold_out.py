@@ -111,3 +111,29 @@ def draw_folds(together: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
         fold_of_label[label] = fold
         heapq.heapreplace(fewest, (n_rows + int(counts[label]), fold))
     return fold_of_label[together]
+
+
+def draw_share(together: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Draws a share of the rows, never dividing rows that must stay together; a larger share includes the smaller.
+
+    Args:
+        together: int array (n,), 0 or more, equal for rows that must stay together.
+        fraction: Share of the rows, above 0 and at most 1; met from below.
+        seed: Of the draw.
+
+    Returns:
+        int64 array of row numbers (0-based), rising.
+
+    Raises:
+        ValueError: The rows that stay together are more than the share.
+    """
+    n_rows = round(fraction * len(together))
+    _, labels, sizes = np.unique(together, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    n_labels = np.searchsorted(np.cumsum(sizes[order]), n_rows, "right")
+    if not n_labels:
+        raise ValueError(
+            f"`train_fraction` {fraction:g} of {len(together)} rows is {n_rows}, but the set of rows that is drawn first and may "
+            f"not be divided has {sizes[order[0]]}: give more"
+        )
+    return np.flatnonzero(np.isin(labels, order[:n_labels]))

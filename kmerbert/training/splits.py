@@ -18,7 +18,7 @@ from kmerbert.reading.shards import Shards, open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.splitting.groups import rows_together
-from kmerbert.splitting.hold_out import SPLITS, draw_folds, hold_out, top_rows
+from kmerbert.splitting.hold_out import SPLITS, draw_folds, draw_share, hold_out, top_rows
 from kmerbert.splitting.leaks import SplitRows, check_leaks, find_leak, locate
 from kmerbert.splitting.neighbours import check_neighbours
 from kmerbert.tokens.batches import TokenDataset, TrainingRows
@@ -88,6 +88,8 @@ def load_splits(
     else:
         stream = None
         rows = _divide(tables, arguments, fold)
+        if fraction := getattr(arguments, "train_fraction", None):
+            rows["train"] = _share(rows["train"], fraction, arguments)
     check_leaks(rows, arguments.group_column, arguments.duplicates == "keep", label_columns)
     if not stream and not spec.window and (label_columns or arguments.similar_sequences):
         check_neighbours(rows, arguments.sequence_column, arguments.similar_sequences)
@@ -399,6 +401,16 @@ def _warn_of_few(train: TokenTable, codes: np.ndarray, counts: Sequence[int], la
                 "of %d; hold out more rows, or use smaller groups",
                 *(train.source.name, held, split, wanted, largest, len(codes)),
             )
+
+
+def _share(train: SplitRows, fraction: float, arguments: RegressionDataArguments) -> SplitRows:
+    """Some of the training rows, in whole groups."""
+    table, rows = train
+    together = rows_together(table, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
+    seed = arguments.split_seed if arguments.sample_seed is None else arguments.sample_seed
+    return SplitRows(table, rows[draw_share(together[rows], fraction, seed)])
+
+
 def _folds(train: TokenTable, rows: np.ndarray, together: np.ndarray, arguments: RegressionDataArguments) -> np.ndarray:
     """The fold of each of some rows, int64 (n,): drawn, or that of its column.
 
