@@ -195,7 +195,7 @@ def plot_learning_curve(
             continue
         at, expected, low, high = (np.asarray(values, np.float64) for values in curves[name])
         is_measured = at <= np.max(n_rows)
-        ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)
+        ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1, label=f"{name}, 95 % interval")
         ax.plot(at[is_measured], expected[is_measured], color=colour, linewidth=1.3, zorder=2)
         beyond = at >= at[is_measured][-1]
         ax.plot(at[beyond], expected[beyond], color=colour, linewidth=1.3, linestyle=(0, (4, 2)), zorder=2)
@@ -217,7 +217,7 @@ def _apart(values: Sequence[float]) -> list[float]:
     for value in sorted(values, reverse=True):
         if not chosen or value < chosen[-1] / 1.33:
             chosen.append(value)
-    return chosen
+    return sorted(chosen)
 
 
 def _new_axes(width: float, height: float) -> Axes:

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kmerbert.figures import on_same_scale, plot_predicted_against_measured, plot_training_curves
+from kmerbert.figures import on_same_scale, plot_learning_curve, plot_predicted_against_measured, plot_training_curves
 from tests.support.messages import fails
 
 RANDOM = np.random.default_rng(0)
@@ -192,3 +192,18 @@ def test_the_saved_step_is_marked_even_where_another_is_better() -> None:
     assert not any("step 6" in label for label in labels)
     labels = [text.get_text() for text in plot_training_curves(log, saved_step=12).get_legend().get_texts()]
     assert any("step 12" in label for label in labels)  # between evaluations
+
+
+def test_a_learning_curve_is_dashed_beyond_the_measured_rows() -> None:
+    at = np.array([100.0, 200, 400, 800])
+    band = (at, np.array([0.5, 0.6, 0.7, 0.75]), np.array([0.4, 0.5, 0.6, 0.6]), np.array([0.6, 0.7, 0.8, 0.9]))
+    series = {"model": ([100, 400, 102], [0.5, 0.7, 0.52]), "ridge": ([100, 400], [0.4, 0.45])}
+    ax = plot_learning_curve(series, {"model": band}, held_out="test")
+    solid, dashed = (line for line in ax.lines if line.get_marker() == "None")
+    assert solid.get_xydata().tolist() == [[100, 0.5], [200, 0.6], [400, 0.7]]
+    assert dashed.get_xydata().tolist() == [[400, 0.7], [800, 0.75]]
+    assert solid.get_linestyle() == "-" != dashed.get_linestyle()
+    assert lines_of(ax)["ridge"] == [[100, 0.4], [400, 0.45]]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("training rows", "Pearson r of the test rows", "log")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["102", "400", "800"]
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"model", "model, 95 % interval", "ridge"}
