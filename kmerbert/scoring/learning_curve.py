@@ -23,15 +23,15 @@ N_DRAWS, COVERAGE = 1000, 0.95
 
 
 class PowerLaw(NamedTuple):
-    """A curve r(n) = limit - loss * (n / scale) ** -rate."""
+    """A curve r(n) = limit - loss * (n / scale) ** -rate, or several as arrays (curves,)."""
 
-    limit: float
-    loss: float
-    rate: float
-    scale: float
+    limit: float | np.ndarray
+    loss: float | np.ndarray
+    rate: float | np.ndarray
+    scale: float | np.ndarray
 
     def at(self, n_rows: np.ndarray | float) -> np.ndarray:
-        """The curve at some numbers of rows, float64 of the same shape."""
+        """The curve at some numbers of rows, float64 of the same shape; several curves at one number, float64 (curves,)."""
         return self.limit - self.loss * (np.asarray(n_rows, np.float64) / self.scale) ** -self.rate
 
 
@@ -73,7 +73,7 @@ class LearningCurve:
     """A fitted curve, and those of all draws of the bootstrap."""
 
     curve: PowerLaw
-    draws: tuple[PowerLaw, ...]
+    draws: PowerLaw
 
     @classmethod
     def fit(cls, n_rows: np.ndarray, r: np.ndarray, seed: int = 0) -> "LearningCurve":
@@ -97,14 +97,13 @@ class LearningCurve:
             if len(set(sizes.tolist())) >= LEAST_SIZES:
                 drawn = np.ix_(sizes, random.integers(0, n_seeds, n_seeds))
                 draws.append(fit_power_law(n_rows[drawn].ravel(), r[drawn].ravel()))
-        return cls(fit_power_law(n_rows.ravel(), r.ravel()), tuple(draws))
+        return cls(fit_power_law(n_rows.ravel(), r.ravel()), PowerLaw(*np.array(draws).T))
 
     def expect(self, n_rows: float) -> Expected:
         """What the curve expects of a number of training rows."""
-        values = [float(draw.at(n_rows)) for draw in self.draws]
-        low, high = np.quantile(values, [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
+        low, high = np.quantile(self.draws.at(n_rows), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
         r = float(self.curve.at(n_rows))
-        return Expected(r, min(low, r), max(high, r))
+        return Expected(r, min(float(low), r), max(float(high), r))
 
 
 def describe(
