@@ -35,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     for name in names:
         if Path(name).is_dir() and (others := left_out(Path(name))):
             logger.info("not needed to predict, and left in %s: %s", name, ", ".join(others))
-    logger.info("checkpoint-... and fold_... are for continuing a run: once it is finished, you may delete them")
+            if any(other.startswith(("checkpoint-", "fold_")) for other in others):
+                logger.info(
+                    "its checkpoints and folds are for continuing the run: once it is finished, you may delete them"
+                )
     logger.info(
         "config.json has hashes of some training sequences (training_sample), by which anybody can test whether a sequence was "
         "among them"

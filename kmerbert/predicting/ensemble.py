@@ -5,6 +5,7 @@ Everything is known from their folders: k-mers, outputs, units, flanks.
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, PretrainedConfig, P
 from kmerbert.errors import counted
 from kmerbert.models.loading import KMER_SETTINGS, load_config, load_tokenizer, load_weights
 from kmerbert.models.outputs import rescale_outputs
+from kmerbert.reading.training_sample import TrainingSample
 from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,18 @@ def load_ensemble(names: Sequence[str], revision: str = "main") -> Ensemble:
                     "predict with each separately"
                 )
     return Ensemble(loaded[0][1], [model for _, _, model in loaded], names)
+
+
+def joint_facts(models: Sequence[PreTrainedModel]) -> dict[str, Any]:
+    """What the mean of some models says about its training rows in its configuration: those of any of them."""
+    facts: dict[str, Any] = {}
+    lengths = [model.config.sequence_length for model in models if hasattr(model.config, "sequence_length")]
+    if len(lengths) == len(models):
+        facts["sequence_length"] = [min(map(min, lengths)), max(map(max, lengths))]
+    samples = [TrainingSample.from_text(getattr(model.config, "training_sample", None)) for model in models]
+    if all(samples):
+        facts["training_sample"] = reduce(TrainingSample.joined, samples).text
+    return facts
 
 
 def output_names(config: PretrainedConfig) -> list[str]:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from kmerbert.files import check_folder, read_json, scratch_folder, space_to_write
 from kmerbert.models.loading import tokenizer_for
-from kmerbert.predicting.ensemble import load_ensemble, output_names
+from kmerbert.predicting.ensemble import joint_facts, load_ensemble, output_names
 from kmerbert.sharing.card import CardFacts, write_card
 from kmerbert.sharing.hub import files_to_push, missing_files
 from modeling_kmer_ensemble import KmerEnsembleForSequenceClassification
@@ -57,7 +57,7 @@ def export_folder(names: Sequence[str], output: Path, revision: str = "main") ->
             model = models[0] if len(models) == 1 else _joined(models)
             model.save_pretrained(folder)
             tokenizer_for(model, tokenizer).save_pretrained(folder)
-            write_card(folder, target.name, _card(model.config, len(models)), model.config)
+            write_card(folder, target.name, _card(model, len(models)), model.config)
         written = sorted(path.name for path in folder.iterdir())
     load_ensemble([str(target)])  # it can be used
     return written
@@ -81,10 +81,11 @@ def _joined(models: Sequence[PreTrainedModel]) -> PreTrainedModel:
         name: ", ".join(dict.fromkeys(str(getattr(model.config, name, "unknown")) for model in models))
         for name in ("data_name", "data_checksum")
     }
-    return KmerEnsembleForSequenceClassification.from_members(models, **facts)
+    return KmerEnsembleForSequenceClassification.from_members(models, **facts | joint_facts(models))
 
 
-def _card(config: PretrainedConfig, n_models: int) -> CardFacts:
+def _card(model: PreTrainedModel, n_models: int) -> CardFacts:
+    config = model.config
     mean = f" They are the mean of {n_models} models." if n_models > 1 else ""
     unit = f" ({config.label_unit})" if getattr(config, "label_unit", None) else ""
     return CardFacts(
@@ -93,6 +94,7 @@ def _card(config: PretrainedConfig, n_models: int) -> CardFacts:
         f"{config.kmer_stride}). The outputs are in the unit of the measured values.{mean}",
         usage=USAGE,
         metrics={},
+        settings={"model": f"{type(model).__name__}, {model.num_parameters() / 1e6:.2f} million parameters"},
     )
 
 

@@ -13,10 +13,9 @@ from transformers import PreTrainedModel
 
 from kmerbert.files import write_text
 from kmerbert.models.loading import tokenizer_for
-from kmerbert.predicting.ensemble import load_ensemble, output_names
+from kmerbert.predicting.ensemble import joint_facts, load_ensemble, output_names
 from kmerbert.predicting.table import FOLD, number_columns, output_suffixes, prediction_table, read_predictions
 from kmerbert.predicting.writers import write_tables
-from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.metrics import REGRESSION_METRICS, regression_metrics
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.run import fold_folder, whole_model, write_results
@@ -69,7 +68,7 @@ def join_folds(folder: RunFolder, names: Sequence[str], **facts: Any) -> CrossVa
     outputs = output_names(members[0].config)
     own = [read_predictions(str(path / "validation_predictions.tsv")) for path in paths]
     validation = pd.concat([table.assign(**{FOLD: fold}) for fold, table in enumerate(own)], ignore_index=True)
-    facts |= _facts(members, len(validation))
+    facts |= joint_facts(members) | {"n_training_rows": len(validation)}
 
     model = KmerEnsembleForSequenceClassification.from_members(members, **facts)
     with whole_model(folder) as scratch:
@@ -95,19 +94,6 @@ def join_folds(folder: RunFolder, names: Sequence[str], **facts: Any) -> CrossVa
     for line in _lines(result, [len(table) for table in own]):
         logger.info("%s", line)
     return result
-
-
-def _facts(members: Sequence[PreTrainedModel], n_rows: int) -> dict[str, Any]:
-    """What the joint model says about its training rows: those of all members."""
-    sample = None
-    for member in members:
-        sample = TrainingSample.from_text(member.config.training_sample).joined(sample)
-    shortest, longest = zip(*(member.config.sequence_length for member in members), strict=True)
-    return {
-        "n_training_rows": n_rows,
-        "sequence_length": [min(shortest), max(longest)],
-        "training_sample": sample.text,
-    }
 
 
 def _score(table: pd.DataFrame, outputs: Sequence[str], prefix: str = "") -> dict[str, float]:
