@@ -241,7 +241,13 @@ def write_curve(folder: Path, points: Sequence[Point], args: LearningCurveArgume
     content = {
         "held_out": held_out,
         "curves": {name: curve.curve._asdict() for name, curve in curves.items()},
-        "expected": {str(most + extra): curves[MODEL].expect(most + extra)._asdict() for extra in more},
+        "expected": {
+            str(most + extra): {
+                name: None if np.isnan(value) else value
+                for name, value in curves[MODEL].expect(most + extra)._asdict().items()
+            }
+            for extra in more
+        },
         "lines": lines,
     }
     write_text(folder / "learning_curve.json", json.dumps(content, indent=2) + "\n")

@@ -47,6 +47,9 @@ def test_intervals_hold_the_truth() -> None:
 def test_one_seed_and_too_few_sizes() -> None:
     curve = LearningCurve.fit(SIZES[:, None], law(SIZES)[:, None])
     assert curve.expect(8000).r == pytest.approx(law(8000))
+    three = LearningCurve.fit(SIZES[1:, None], law(SIZES)[1:, None]).expect(8000)
+    assert np.isnan([three.low, three.high]).all()
+    assert "seeds or fractions" in str(three)
     with fails("`fractions`", "2 sizes", "3"):
         LearningCurve.fit(SIZES[:2, None], law(SIZES[:2])[:, None])
 
