@@ -17,7 +17,7 @@ from kmerbert.cli.flags import (
     PretrainingDataArguments,
     RegressionDataArguments,
 )
-from kmerbert.cli.parser import ALIASES, OLD_FLAGS, names_any, parse
+from kmerbert.cli.parser import ALIASES, OLD_FLAGS, names_any, parse, without_flags
 from kmerbert.training.flags import KmerTrainingArguments
 from tests.support.messages import fails
 
@@ -358,3 +358,8 @@ def test_lists_of_columns_whose_names_have_commas(tmp_path: Path) -> None:
     text = 'train_file: a.tsv\nlabel_column: ["log2 (a/b), mean", c]\n'
     (data,) = parse([RegressionDataArguments], ["--config", recipe(tmp_path, text)])
     assert data.label_columns == ["log2 (a/b), mean", "c"]
+
+
+def test_a_command_line_without_some_flags() -> None:
+    words = ["--a", "1", "--b=2", "--a=3", "--two-words", "x", "--c", "--b", "4"]
+    assert without_flags(words, ["a", "two_words"]) == ["--b=2", "--c", "--b", "4"]

@@ -7,7 +7,7 @@ import pytest
 
 from kmerbert.reading.rows import SPLIT_NAMES
 from kmerbert.splitting import hold_out as module
-from kmerbert.splitting.hold_out import SPLITS, draw_folds, hold_out, top_rows
+from kmerbert.splitting.hold_out import SPLITS, draw_folds, draw_share, hold_out, top_rows
 from tests.support.messages import fails
 
 
@@ -146,3 +146,25 @@ def test_folds_keep_groups_together_and_small_ones_fill_up_what_large_ones_leave
 def test_fewer_groups_than_folds() -> None:
     with fails("`folds` 3", "2 sets", "5 rows"):
         draw_folds(np.array([0, 0, 0, 1, 1]), 3, seed=0)
+
+
+# --- shares
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_share_is_of_whole_groups_and_in_every_larger_one(seed: int) -> None:
+    together = np.random.default_rng(seed).integers(0, 12, 60)
+    shares = [set(draw_share(together, fraction, seed).tolist()) for fraction in (0.3, 0.6, 1)]
+    assert shares[0] < shares[1] < shares[2] == set(range(60))
+    assert len(shares[0]) <= 18 < 36 - max(np.bincount(together)) < len(shares[1]) <= 36
+    for share in shares:
+        assert {int(together[row]) for row in share}.isdisjoint(int(together[row]) for row in shares[2] - share)
+
+
+def test_shares_of_single_rows_and_of_one_group_alone() -> None:
+    rows = draw_share(np.arange(10), 0.5, seed=1)
+    assert len(rows) == 5
+    assert (np.diff(rows) > 0).all()
+    assert rows.tolist() != draw_share(np.arange(10), 0.5, seed=2).tolist()
+    with fails("`train_fraction` 0.5", "4 rows", "is 2", "has 4"):
+        draw_share(np.zeros(4, int), 0.5, seed=0)

@@ -723,3 +723,23 @@ def test_folds_that_cannot_be(table: TABLE, dna: DNA, promoters: Path) -> None:
     ):
         with fails(*parts):
             regression(path, **settings)
+
+
+def test_a_share_of_the_training_rows(table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=dna(40), expression=range(40), locus=[row // 2 for row in range(40)])
+    settings = {"group_column": "locus", "validation_rows": 6, "test_rows": 6}
+    whole = values_of(load(regression(path, **settings)))
+    share = values_of(load(regression(path, **settings, train_fraction=0.5)))
+    assert (share["validation"], share["test"]) == (whole["validation"], whole["test"])
+    assert len(share["train"]) == 14
+    assert set(share["train"]) < set(whole["train"])
+    assert {value // 2 for value in share["train"]} == {value // 2 for value in share["train"][::2]}
+    other = values_of(load(regression(path, **settings, train_fraction=0.5, sample_seed=7)))
+    assert other["test"] == whole["test"]
+    assert other["train"] != share["train"]
+    for given, parts in (
+        ({"train_fraction": 1.5}, ["--train_fraction 1.5", "up to 1"]),
+        ({"sample_seed": 1}, ["--sample_seed 1", "--train_fraction"]),
+    ):
+        with fails(*parts):
+            regression(path, **given)
