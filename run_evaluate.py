@@ -32,6 +32,7 @@ from kmerbert.cli.parser import parse
 from kmerbert.cli.run import run
 from kmerbert.figures import plot_predicted_against_measured, plot_training_curves
 from kmerbert.files import check_folder, read_json, whole_file
+from kmerbert.scoring.baselines import BASELINE_FILE
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
 from kmerbert.scoring.metrics import METRIC_LABELS
@@ -52,13 +53,15 @@ Results = tuple[dict[str, Any], dict[str, "Axes"], list[str]]
 
 def evaluate_table(args: EvaluationArguments) -> Results:
     """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
-    comparison = Comparison.read(args.predictions_file, args.baseline_file)
+    comparison = Comparison.read(args.predictions_file, args.baseline_file or ridge_of_run(args.predictions_file))
     metrics, figures = comparison.score(), {}
     lines = comparison.lines(metrics)
     if args.run_dir and (config := Path(args.run_dir) / "config.json").is_file():
         trained = comparison.trained_line(read_object(config))
         lines += [trained] if trained else []
-    add_ceiling(args, metrics, lines, comparison.names)
+    ceiling = add_ceiling(args, metrics, comparison.names)
+    metrics["verdict"] = comparison.verdict(ceiling=ceiling)
+    lines += ["verdict", *(f"  {line}" for line in metrics["verdict"])]
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = figure_name(name, figures)
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
@@ -85,20 +88,31 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
             x, y, unit=args.unit or "MAUDE score", title=subset.title, same_scale=False, is_difference=subset.is_pairs
         )
     lines = score_lines(metrics, challenge.constant_subsets(predicted))
-    add_ceiling(args, metrics, lines)
+    ceiling = add_ceiling(args, metrics)
+    lines += [ceiling] if ceiling else []
     return metrics, figures, lines
 
 
-def add_ceiling(
-    args: EvaluationArguments, metrics: dict[str, Any], lines: list[str], predicted: "pd.DataFrame | None" = None
-) -> None:
-    """Adds the noise ceiling of replicates, if there are any; their ids must name the sequences that were predicted."""
-    if args.replicate_columns:
-        names = split_names(args.replicate_columns)
-        replicates = read_replicates(args.replicate_file or args.predictions_file, names, predicted)
-        ceiling = noise_ceiling(replicates, names)
-        metrics |= ceiling._asdict()
-        lines.append(ceiling.line())
+def ridge_of_run(predictions_file: str) -> str | None:
+    """Returns the ridge regression's predictions of the same rows, if training wrote both."""
+    path = Path(predictions_file)
+    split = path.name.removesuffix("_predictions.tsv")
+    ridge = path.with_name(BASELINE_FILE.format(split))
+    return str(ridge) if split in ("validation", "test") and ridge.is_file() else None
+
+
+def add_ceiling(args: EvaluationArguments, metrics: dict[str, Any], predicted: "pd.DataFrame | None" = None) -> str:
+    """Adds the noise ceiling of replicates, if there are any, and returns a sentence about it, otherwise nothing.
+
+    The ids of the replicates must name the sequences that were predicted.
+    """
+    if not args.replicate_columns:
+        return ""
+    names = split_names(args.replicate_columns)
+    replicates = read_replicates(args.replicate_file or args.predictions_file, names, predicted)
+    ceiling = noise_ceiling(replicates, names)
+    metrics |= ceiling._asdict()
+    return ceiling.line()
 
 
 def draw_training(run_dir: Path) -> "Axes":

@@ -42,6 +42,7 @@ from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.folds import describe_folds, join_folds
+from kmerbert.training.judging import Verdict, ceiling_line, judge, write_baselines
 from kmerbert.training.losses import regression_loss
 from kmerbert.training.run import (
     finish_fold,
@@ -139,7 +140,8 @@ def cross_validate(
         settings = describe_settings(training_args, result.model)
         settings["validation rows"] = "all but the test rows, each predicted by the model that has not seen it"
         settings["folds"] = f"{len(names)}; mean and SD of their models: {describe_folds(result.mean, result.sd)}"
-        card = describe(data_args, model_args, result.tokenizer, metrics, settings, len(names))
+        verdict = judge(folder, result.baselines, training_args.load_best_model_at_end)
+        card = describe(data_args, model_args, result.tokenizer, metrics, settings, verdict, len(names))
         write_card(folder.path, repository or folder.path.name, card, result.model.config)
         logger.info("the mean of the models, metrics and card: %s", folder.path)
     state.wait_for_everyone()
@@ -169,6 +171,7 @@ def fit(
         both_strands = getattr(config, "both_strands", False)
         splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands, fold)
     check_checkpoint(config, splits)
+    ceiling = ceiling_line(splits, data_args.replicates)
     earlier_rows = TrainingSample.from_text(getattr(config, "training_sample", None))
 
     def trained_rows() -> dict[str, str]:
@@ -224,8 +227,14 @@ def fit(
             path = folder.path / f"{split}_predictions.tsv"
             write_predictions(path, rows, scaler.invert(result.predictions), splits[split].labels, names)
 
+    verdict = None
+    if trainer.is_world_process_zero():
+        fits_baselines = training_args.baselines and not data_args.streaming
+        columns = data_args.id_column, data_args.sequence_column
+        baselines = write_baselines(folder, splits, names, *columns) if fits_baselines else {}
+        verdict = judge(folder, baselines, training_args.load_best_model_at_end, ceiling)
     settings = describe_settings(training_args, model) | run_facts(trainer)
-    return Fitted(trainer, describe(data_args, model_args, tokenizer, metrics, settings), metrics)
+    return Fitted(trainer, describe(data_args, model_args, tokenizer, metrics, settings, verdict), metrics)
 
 
 def describe(
@@ -234,6 +243,7 @@ def describe(
     tokenizer: KmerTokenizer,
     metrics: Mapping[str, Mapping[str, float]],
     settings: Mapping[str, Any],
+    verdict: Verdict | None = None,
     n_models: int = 1,
 ) -> CardFacts:
     """Returns what the card of a model, or of the mean of several, says."""
@@ -249,6 +259,8 @@ def describe(
         # Without top_k the pipeline answers with one of several outputs, the highest.
         usage=USAGE if len(names) == 1 else USAGE.replace("_code=True)", "_code=True, top_k=None)  # every output"),
         metrics=select_metrics(metrics, REGRESSION_METRICS),
+        baselines=verdict.baselines if verdict else {},
+        verdict=verdict.lines if verdict else (),
         settings=settings,
         base_model=model_args.model_name_or_path,
     )

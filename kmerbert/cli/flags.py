@@ -327,6 +327,10 @@ class RegressionDataArguments(SequenceDataArguments):
         "Column with the measured values; several are comma-separated, a name with a comma in double quotes.",
     )
     label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
+    replicate_columns: str | None = flag(
+        None,
+        "Columns of repeated measurements, comma-separated, from which the verdict says the highest r that is possible.",
+    )
     max_predict_samples: int | None = flag(None, "Use at most this many test rows, drawn at random.")
     folds: int | None = flag(
         None,
@@ -374,6 +378,11 @@ class RegressionDataArguments(SequenceDataArguments):
     def label_columns(self) -> list[str]:
         """Names of the measured columns, in the order of the model's outputs."""
         return _cells(self.label_column)
+
+    @property
+    def replicates(self) -> list[str]:
+        """Names of the columns of repeated measurements."""
+        return split_names(self.replicate_columns)
 
 
 @dataclass

@@ -28,6 +28,8 @@ LEAST_ROWS = 10
 # rows choose it for all.
 ROWS_TO_CHOOSE = 10_000
 COUNTED_ROWS = 10_000  # whose k-mers are counted at a time
+# Name of the file of a split's ridge predictions, next to the model's `<split>_predictions.tsv`.
+BASELINE_FILE = "{}_ridge_predictions.tsv"
 NAMES = {"mean": "mean of the training values", "gc": "GC content", "ridge": "ridge regression on 1- to 6-mer counts"}
 
 

@@ -18,7 +18,9 @@ from kmerbert.predicting.table import (
     suffixes_in,
 )
 from kmerbert.reading.training_sample import TrainingSample
+from kmerbert.scoring.baselines import BASELINE_FILE
 from kmerbert.scoring.metrics import regression_metrics
+from kmerbert.scoring.verdict import verdict
 from tokenization_kmer import Flanks
 
 Bounds = tuple[np.ndarray, np.ndarray]
@@ -34,6 +36,7 @@ class Comparison:
         predicted: float64 (n, outputs) of `model` and perhaps `baseline`.
         bounds: Lower and upper ends of intervals, float64 (n, outputs) each, of those that have any.
         names: The columns `id` and `sequence` of the predictions, those that there are.
+        baseline_name: `ridge` for the file that training wrote, otherwise `baseline`.
     """
 
     outputs: list[str]
@@ -41,6 +44,7 @@ class Comparison:
     predicted: dict[str, np.ndarray]
     bounds: dict[str, Bounds]
     names: pd.DataFrame
+    baseline_name: str = "baseline"
 
     @classmethod
     def read(cls, path: str, baseline_path: str | None) -> "Comparison":
@@ -63,7 +67,9 @@ class Comparison:
             bounds["baseline"] = interval_columns(baseline, suffixes, baseline_path)
         outputs = [suffix.removeprefix("_") for suffix in suffixes]
         names = table[[column for column in ("id", "sequence") if column in table]]
-        return cls(outputs, measured, predicted, {model: ends for model, ends in bounds.items() if ends}, names)
+        bounds = {model: ends for model, ends in bounds.items() if ends}
+        is_ridge = (baseline_path or "").endswith(BASELINE_FILE.format(""))
+        return cls(outputs, measured, predicted, bounds, names, "ridge" if is_ridge else "baseline")
 
     def score(self) -> dict[str, Any]:
         """Computes the content of metrics.json: rows, the metrics of the model, and the baseline's under `baseline`."""
@@ -99,6 +105,11 @@ class Comparison:
                 label = f"{model} {name}".rstrip()
                 lines.append(f"warning: predictions of the {label} do not vary: they count as r = rho = 0")
         return lines
+
+    def verdict(self, rows: str = "rows", ceiling: str = "") -> list[str]:
+        """Says in a few lines what the model is worth; arguments as for `verdict`."""
+        predicted = {self.baseline_name if name == "baseline" else name: x for name, x in self.predicted.items()}
+        return verdict(predicted, self.measured, self.outputs, rows, ceiling)
 
     def trained_line(self, config: Mapping[str, Any]) -> str | None:
         """Returns a warning if a model was trained on these sequences, as far as its configuration tells; None if not."""

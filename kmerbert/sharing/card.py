@@ -13,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
 from kmerbert.files import write_text
+from kmerbert.scoring.baselines import NAMES as BASELINE_NAMES
 from kmerbert.scoring.metrics import METRIC_LABELS
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -27,6 +28,8 @@ class CardFacts:
         summary: One paragraph: what goes in, what comes out.
         usage: Python lines that run the model, with `REPO` for its name.
         metrics: Split -> metric -> value.
+        baselines: Name -> metrics, on the test rows, or the validation rows if there are no others.
+        verdict: What the model is worth, in a few lines.
         settings: Lines of the settings table.
         base_model: The checkpoint that training started from, if any.
     """
@@ -35,6 +38,8 @@ class CardFacts:
     summary: str
     usage: str
     metrics: Mapping[str, Mapping[str, float]]
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    verdict: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     base_model: str | None = None
 
@@ -125,6 +130,9 @@ def model_card(repository: str, facts: CardFacts, config: PretrainedConfig) -> s
         metrics=facts.metrics,
         metric_names=list(dict.fromkeys(name for values in facts.metrics.values() for name in values)),
         metric_labels=METRIC_LABELS,
+        baselines={BASELINE_NAMES[name]: values for name, values in facts.baselines.items()},
+        judged_split="test" if "test" in facts.metrics else "validation",
+        verdict=facts.verdict,
         settings=facts.settings,
         data_name=config.data_name,
         data_checksum=config.data_checksum,

@@ -29,7 +29,7 @@ class KmerTrainingArguments(TrainingArguments):
         "Output": """output_dir overwrite_output_dir resume_from_checkpoint push_to_hub hub_model_id report_to
             save_total_limit load_best_model_at_end""",
         "Training": """num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate
-            lr_scheduler_type warmup_steps weight_decay loss seed bf16 use_cpu metric_for_best_model eval_strategy
+            lr_scheduler_type warmup_steps weight_decay loss baselines seed bf16 use_cpu metric_for_best_model eval_strategy
             eval_steps eval_epochs early_stopping_patience""",
     }
 
@@ -205,6 +205,10 @@ class RegressionArguments(KmerTrainingArguments):
 
     metric_for_best_model: str | None = flag(
         "pearsonr", f"Metric of the best checkpoint: loss, {', '.join(REGRESSION_METRICS)}, or one output's."
+    )
+    baselines: bool = flag(
+        True,
+        "Fit ridge regression on k-mer counts, GC content and the mean to the same training rows, for the verdict: seconds.",
     )
     loss: Literal["mse", "smooth_l1"] = flag(
         "mse",

@@ -16,6 +16,7 @@ from kmerbert.models.loading import tokenizer_for
 from kmerbert.predicting.ensemble import joint_facts, load_ensemble, output_names
 from kmerbert.predicting.table import FOLD, number_columns, output_suffixes, prediction_table, read_predictions
 from kmerbert.predicting.writers import write_tables
+from kmerbert.scoring.baselines import BASELINE_FILE
 from kmerbert.scoring.metrics import REGRESSION_METRICS, regression_metrics
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.run import fold_folder, whole_model, write_results
@@ -36,6 +37,7 @@ class CrossValidation(NamedTuple):
         mean, sd: Of these metrics; the standard deviation has the number of folds less one as its divisor.
         splits: Metrics, with the Trainer's prefixes, of `validation`, all rows outside the test set, each predicted by the model
             that has not seen it; and of `test`, if there are test rows, predicted by the mean of the models.
+        baselines: Split -> `ridge` -> metrics of the ridge regressions of the same folds, if they were fitted.
     """
 
     model: PreTrainedModel
@@ -44,6 +46,7 @@ class CrossValidation(NamedTuple):
     mean: dict[str, float]
     sd: dict[str, float]
     splits: dict[str, dict[str, float]]
+    baselines: dict[str, dict[str, dict[str, float]]]
 
 
 def join_folds(folder: RunFolder, names: Sequence[str], **facts: Any) -> CrossValidation:
@@ -87,13 +90,32 @@ def join_folds(folder: RunFolder, names: Sequence[str], **facts: Any) -> CrossVa
         _write(folder, "test_predictions.tsv", test)
         write_results(folder, "test", splits["test"])
     write_results(folder, "eval", splits["validation"])
-    result = CrossValidation(model, tokenizer, folds, mean, sd, splits)
+    result = CrossValidation(model, tokenizer, folds, mean, sd, splits, _join_baselines(folder, paths, outputs))
     folder.note(RESULTS_FILE)
     content = {"folds": folds, "mean": mean, "sd": sd, **splits}
     write_text(folder.path / RESULTS_FILE, json.dumps(content, indent=2) + "\n")
     for line in _lines(result, [len(table) for table in own]):
         logger.info("%s", line)
     return result
+
+
+def _join_baselines(
+    folder: RunFolder, paths: Sequence[Path], outputs: Sequence[str]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Joins the predictions of the folds' ridge regressions like those of the models, and scores them."""
+    metrics = {}
+    for split in ("validation", "test"):
+        name = BASELINE_FILE.format(split)
+        if not all((path / name).exists() for path in paths):
+            continue
+        if split == "test":
+            table = _mean_of(paths, outputs, name)
+        else:
+            own = pd.concat([read_predictions(str(path / name)) for path in paths], ignore_index=True)
+            table = pa.Table.from_pandas(own, preserve_index=False)
+        _write(folder, name, table)
+        metrics[split] = {"ridge": _score(table.to_pandas(), outputs)}
+    return metrics
 
 
 def _score(table: pd.DataFrame, outputs: Sequence[str], prefix: str = "") -> dict[str, float]:
@@ -107,9 +129,9 @@ def _columns(table: pd.DataFrame, kind: str, outputs: Sequence[str]) -> np.ndarr
     return number_columns(table, [kind + suffix for suffix in output_suffixes(outputs)], kind, "")
 
 
-def _mean_of(paths: Sequence[Path], outputs: Sequence[str]) -> pa.Table:
+def _mean_of(paths: Sequence[Path], outputs: Sequence[str], name: str = "test_predictions.tsv") -> pa.Table:
     """The mean of the models' predictions of the test rows, with the standard deviation between them."""
-    tables = [read_predictions(str(path / "test_predictions.tsv")) for path in paths]
+    tables = [read_predictions(str(path / name)) for path in paths]
     values = np.stack([_columns(table, "prediction", outputs) for table in tables], axis=1)
     ids, sequences = (pa.array(tables[0][name]) for name in ("id", "sequence"))
     return prediction_table(ids, sequences, values, outputs, _columns(tables[0], "observed", outputs))

@@ -1,0 +1,149 @@
+"""Baselines for the held-out rows of a run, and the verdict on its model, which the run folder keeps as `verdict.json`."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from kmerbert.files import write_text
+from kmerbert.predicting.writers import write_predictions
+from kmerbert.reading.sources import to_numbers
+from kmerbert.scoring.baselines import BASELINE_FILE, Baselines
+from kmerbert.scoring.comparison import Comparison
+from kmerbert.scoring.metrics import regression_metrics
+from kmerbert.scoring.noise_ceiling import noise_ceiling
+from kmerbert.tokens.batches import TokenDataset, read_names
+from kmerbert.training.folder import RunFolder
+
+logger = logging.getLogger(__name__)
+VERDICT_FILE = "verdict.json"
+MOST_TRAINING_ROWS = 100_000  # that baselines are fitted to: more change their weights little and take minutes
+
+
+class Verdict(NamedTuple):
+    """What a model is worth.
+
+    Attributes:
+        split: `test`, or `validation` if there are no test rows.
+        lines: Result of `verdict`.
+        baselines: Metrics of the baselines on the rows of the split.
+    """
+
+    split: str
+    lines: list[str]
+    baselines: dict[str, dict[str, float]]
+
+
+def write_baselines(
+    folder: RunFolder,
+    splits: Mapping[str, TokenDataset],
+    outputs: Sequence[str],
+    id_column: str | None,
+    sequence_column: str,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Fits the baselines to the training rows and predicts the held-out rows.
+
+    The predictions of the ridge regression become `<split>_ridge_predictions.tsv`.
+
+    Args:
+        folder: Of the run.
+        splits: `train`, and `validation` and `test` as far as there are such rows.
+        outputs: Names of the measured values.
+        id_column, sequence_column: As for `read_names`.
+
+    Returns:
+        Split -> baseline -> its metrics; empty if there are no held-out rows.
+    """
+    if len(splits) < 2:
+        return {}
+    train = splits["train"].sample(MOST_TRAINING_ROWS, seed=0)
+    if len(train) < len(splits["train"]):
+        logger.info("baselines are fitted to %d training rows, drawn at random", len(train))
+    sequences = _sequences(train, id_column, sequence_column)
+    groups = None if train.table.groups is None else train.table.groups[train.rows]
+    baselines, metrics = Baselines.fit(sequences, train.labels, groups), {}
+    for split in [split for split in ("validation", "test") if split in splits]:
+        rows = splits[split]
+        predictions = baselines.predict(_sequences(rows, id_column, sequence_column))
+        metrics[split] = {name: regression_metrics(x, rows.labels, outputs) for name, x in predictions.items()}
+        if "ridge" in predictions:
+            name = BASELINE_FILE.format(split)
+            folder.note(name)
+            names = read_names(rows, id_column, sequence_column)
+            write_predictions(folder.path / name, names, predictions["ridge"], rows.labels, outputs)
+    return metrics
+
+
+def _sequences(rows: TokenDataset, id_column: str | None, sequence_column: str) -> list[str]:
+    return [sequence for _, sequences in read_names(rows, id_column, sequence_column) for sequence in sequences]
+
+
+def ceiling_line(splits: Mapping[str, TokenDataset], columns: Sequence[str]) -> str:
+    """Returns a sentence about the best r that is possible for the rows of the verdict; empty without columns.
+
+    Args:
+        splits: The rows.
+        columns: Names of the columns of replicates in their table; none if there are no replicates.
+
+    Raises:
+        ValueError: The columns are not replicates, as `noise_ceiling` says.
+    """
+    rows = splits.get("test", splits.get("validation"))
+    if rows is None or not columns:
+        return ""
+    blocks = [
+        np.column_stack(
+            [to_numbers(batch.columns[column], rows.table.source, batch.numbers, column) for column in columns]
+        )
+        for batch in rows.table.read_again(list(columns), rows.rows)
+    ]
+    return noise_ceiling(np.concatenate(blocks), list(columns)).line()
+
+
+def judge(
+    folder: RunFolder,
+    baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
+    chose_checkpoint: bool,
+    ceiling: str = "",
+) -> Verdict | None:
+    """Says what the model of a finished run is worth, by its predictions of the test rows, or otherwise the validation rows.
+
+    Writes `verdict.json` and logs the lines.
+
+    Args:
+        folder: With the predictions of the model, and perhaps of the ridge regression.
+        baselines: Result of `write_baselines`.
+        chose_checkpoint: Whether the validation rows chose the saved weights.
+        ceiling: A sentence about the best r that is possible; empty if that is not known.
+
+    Returns:
+        None if there are no held-out rows.
+    """
+    path = folder.path
+    split = next((name for name in ("test", "validation") if (path / f"{name}_predictions.tsv").exists()), None)
+    if split is None:
+        return None
+    ridge = path / BASELINE_FILE.format(split)
+    comparison = Comparison.read(str(path / f"{split}_predictions.tsv"), str(ridge) if ridge.exists() else None)
+    seen = "validation rows, which also chose the checkpoint" if chose_checkpoint else "validation rows"
+    rows = "test rows, which the training never saw" if split == "test" else seen
+    command = f"python run_predict.py --model_name_or_path {_quoted(path)} --input_file new.fa --output_file new.tsv"
+    lines = comparison.verdict(rows, ceiling)
+    result = Verdict(split, lines, dict(baselines.get(split, {})))
+    folder.note(VERDICT_FILE)
+    content: dict[str, Any] = {
+        "split": split,
+        "verdict": lines,
+        "metrics": comparison.score(),
+        "baselines": result.baselines,
+    }
+    write_text(path / VERDICT_FILE, json.dumps(content, indent=2) + "\n")
+    logger.info("verdict\n%s", "\n".join(f"  {line}" for line in [*lines, f"next: {command}"]))
+    return result
+
+
+def _quoted(path: Path) -> str:
+    return str(path) if str(path).isascii() and not set(str(path)) & set(" '\"$&;()") else repr(str(path))
