@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 from transformers.hf_argparser import HfArg
 
 FILE_ENDINGS = ".tsv .csv .txt .jsonl .parquet .fa, also compressed"
+HELD_OUT_PERCENTAGE = 10.0  # of the rows, for validation and for the final score
 
 
 def flag(default: Any, help: str) -> Any:
@@ -161,7 +162,9 @@ class SequenceDataArguments:
         "Whether a sequence and its reverse complement count as one (both) when rows are held out, or as two (one). auto: "
         "as one if the network reads both strands, such as kmer_conv.",
     )
-    validation_split_percentage: float = flag(10.0, "Percentage of rows to hold out if no validation rows are given.")
+    validation_split_percentage: float = flag(
+        HELD_OUT_PERCENTAGE, "Percentage of rows to hold out if no validation rows are given."
+    )
     test_split_percentage: float = flag(0.0, "Percentage of rows to hold out if no test rows are given.")
     validation_rows: int | None = flag(None, "Exact number of validation rows, instead of a percentage.")
     test_rows: int | None = flag(None, "Exact number of test rows, instead of a percentage.")
@@ -326,6 +329,17 @@ class RegressionDataArguments(SequenceDataArguments):
         "expression",
         "Column with the measured values; several are comma-separated, a name with a comma in double quotes.",
     )
+    test_split_percentage: float | None = flag(
+        None,
+        "Percentage of rows to hold out for the final score. Default: 10; 0 if files, columns or numbers of rows say which rows "
+        "are held out, or with --validation_split_percentage 0.",
+    )
+    similar_sequences: float | None = flag(
+        None,
+        "Rows that are at least this identical (0.95: 95 %) stay in one split. They are found here, no cluster file is "
+        "needed; in rows that files or Hub splits divide, they are an error. Default: 0.9 for rows that are divided here, up to "
+        "a million; 1 means equal ones only.",
+    )
     label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
     replicate_columns: str | None = flag(
         None,
@@ -349,6 +363,11 @@ class RegressionDataArguments(SequenceDataArguments):
     sample_seed: int | None = flag(None, "Seed of --train_fraction. Default: --split_seed.")
 
     def __post_init__(self) -> None:
+        if self.test_split_percentage is None:
+            others = ("validation_file", "test_file", "dataset_name", "split_column", "streaming")
+            others += ("validation_rows", "test_rows")
+            is_said = any(getattr(self, name) for name in others) or not self.validation_split_percentage
+            self.test_split_percentage = 0.0 if is_said else HELD_OUT_PERCENTAGE
         super().__post_init__()
         _check_counts(self, "sample_seed", least=0)
         if self.train_fraction is not None and not 0 < self.train_fraction <= 1:

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 # Metrics that say nothing about constant values.
 CORRELATIONS = ("pearsonr", "spearmanr", "r2")
 FAR = 10  # standard deviations of the training values, between values of one unit
+# Measured rows that are as identical as this stay in one split, unless `similar_sequences` says otherwise, up to as many rows
+# as are compared within seconds.
+USUAL_IDENTITY, MOST_COMPARED = 0.9, 1_000_000
 FLANK_LENGTH = 150  # bases of a plasmid on each side, unless --flank_length is given
 
 
@@ -351,7 +354,7 @@ def _divide(
         message = "%s: %d of %d rows (%.1f %%) have %s %g or more"
         logger.info(message, train.source.name, len(rows), len(train), share, arguments.label_column, least)
     if train.splits is None or fold is not None:
-        together = rows_together(train, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
+        together = _rows_together(train, arguments)
     if train.splits is not None:
         codes = train.splits[rows]
     else:
@@ -406,7 +409,7 @@ def _warn_of_few(train: TokenTable, codes: np.ndarray, counts: Sequence[int], la
 def _share(train: SplitRows, fraction: float, arguments: RegressionDataArguments) -> SplitRows:
     """Some of the training rows, in whole groups."""
     table, rows = train
-    together = rows_together(table, arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences)
+    together = _rows_together(table, arguments)
     seed = arguments.split_seed if arguments.sample_seed is None else arguments.sample_seed
     return SplitRows(table, rows[draw_share(together[rows], fraction, seed)])
 
@@ -448,6 +451,25 @@ def _folds(train: TokenTable, rows: np.ndarray, together: np.ndarray, arguments:
                     "fewer and larger folds"
                 )
     return folds
+
+
+def _rows_together(table: TokenTable, arguments: SequenceDataArguments) -> np.ndarray:
+    """Numbers the sets of rows that no division may split; of measured rows, near duplicates by default."""
+    column, clusters, identity = arguments.sequence_column, arguments.cluster_file, arguments.similar_sequences
+    is_usual = identity is None and table.labels.shape[1] > 0 and len(table) <= MOST_COMPARED
+    is_usual = is_usual and isinstance(arguments, RegressionDataArguments)
+    if not is_usual:
+        return rows_together(table, column, clusters, identity)
+    together = rows_together(table, column, clusters, USUAL_IDENTITY)
+    most = int(np.bincount(together).max())
+    if most <= len(together) / 2:
+        return together
+    logger.warning(
+        "%s: %d of %d rows are variants of one sequence (each %g identical to another): they are divided all the same, so "
+        "that scores tell how well new variants are predicted, not new sequences; `group_column` names what stays together",
+        *(table.source.name, most, len(together), USUAL_IDENTITY),
+    )
+    return rows_together(table, column, clusters)
 
 
 def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:
