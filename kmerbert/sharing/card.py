@@ -28,20 +28,20 @@ class CardFacts:
         summary: One paragraph: what goes in, what comes out.
         usage: Python lines that run the model, with `REPO` for its name.
         metrics: Split -> metric -> value.
-        baselines: Name -> metrics, on the test rows, or the validation rows if there are no others.
-        verdict: What the model is worth, in a few lines.
         settings: Lines of the settings table.
         base_model: The checkpoint that training started from, if any.
+        baselines: Name -> metrics, on the test rows, or the validation rows if there are no others.
+        verdict: What the model is worth, in a few lines.
     """
 
     task: str
     summary: str
     usage: str
     metrics: Mapping[str, Mapping[str, float]]
-    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    verdict: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     base_model: str | None = None
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    verdict: Sequence[str] = ()
 
 
 def select_metrics(metrics: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> dict[str, dict[str, float]]:

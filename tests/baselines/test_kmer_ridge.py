@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import Ridge
 
-from baselines.kmer_ridge import ALPHAS, count_kmers, fit_ridge, main
+from baselines.kmer_ridge import main
 from tests.support.messages import fails
 
 RANDOM = np.random.default_rng(0)
@@ -26,29 +25,6 @@ def headerless(tmp_path: Path) -> tuple[str, str]:
     """A training and a test file without header."""
     rows = [f"{sequence}\t{value}" for sequence, value in zip(SEQUENCES, VALUES, strict=True)]
     return write(tmp_path / "train.tsv", *rows[:100]), write(tmp_path / "test.tsv", *rows[100:])
-
-
-def test_counts_worked_out_by_hand() -> None:
-    train, test = count_kmers(pd.Series(["ACAC"]), pd.Series(["CACG"]))
-    # Columns in the order of the alphabet: A AC ACA ACAC C CA CAC
-    assert train.toarray().tolist() == [[2, 2, 1, 1, 2, 1, 1]]
-    assert test.toarray().tolist() == [[1, 1, 0, 0, 2, 1, 1]]
-
-
-def test_penalty_is_that_of_the_best_held_out_tenth() -> None:
-    counts, _ = count_kmers(pd.Series(SEQUENCES), pd.Series(SEQUENCES))
-    observed = np.array(VALUES)
-    held_out, rest = np.split(np.random.default_rng(0).permutation(120), [12])
-    errors = [
-        np.mean(
-            (Ridge(alpha=alpha).fit(counts[rest], observed[rest]).predict(counts[held_out]) - observed[held_out]) ** 2
-        )
-        for alpha in ALPHAS
-    ]
-    model = fit_ridge(counts, observed)
-    assert model.alpha == ALPHAS[int(np.argmin(errors))]
-    expected = Ridge(alpha=model.alpha).fit(counts, observed).predict(counts)
-    np.testing.assert_allclose(model.predict(counts), expected, atol=0.02)
 
 
 def test_learns_and_writes_rows_in_their_order(headerless: tuple[str, str], tmp_path: Path) -> None:

@@ -178,7 +178,18 @@ def test_outputs_that_collapsed_are_named(caplog: pytest.LogCaptureFixture) -> N
 LIGHT_MODULES = [
     *(f"kmerbert.cli.{name}" for name in ("flags", "interruption", "parser", "paths", "programs", "run")),
     "kmerbert.dna.sequences",
-    *(f"kmerbert.scoring.{name}" for name in ("comparison", "dream", "metrics", "noise_ceiling")),
+    *(
+        f"kmerbert.scoring.{name}"
+        for name in (
+            "baselines",
+            "comparison",
+            "dream",
+            "learning_curve",
+            "metrics",
+            "noise_ceiling",
+            "verdict",
+        )
+    ),
     *(f"kmerbert.predicting.{name}" for name in ("table", "intervals")),
 ]
 IMPORT_ALL = """

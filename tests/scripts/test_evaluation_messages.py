@@ -130,6 +130,7 @@ def read_warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The warnings that were printed since the last call; they come below the table."""
     lines = capsys.readouterr().out.splitlines()
     warnings = [line for line in lines if line.startswith("warning: ")]
+    lines = lines[: lines.index("verdict")]
     assert lines[len(lines) - len(warnings) :] == warnings
     return warnings
 

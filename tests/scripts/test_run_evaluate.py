@@ -85,7 +85,8 @@ def test_writes_metrics_and_figure(
     assert metrics["pearsonr"] == pytest.approx(stats.pearsonr(TABLE["prediction"], TABLE["observed"]).statistic)
     assert sorted(file.name for file in folder.iterdir()) == ["metrics.json", "predicted_against_measured.png"]
     assert (folder / "predicted_against_measured.png").read_bytes().startswith(b"\x89PNG")
-    header, row = capsys.readouterr().out.splitlines()
+    header, row, *verdict = capsys.readouterr().out.splitlines()
+    assert verdict == ["verdict", *(f"  {line}" for line in metrics["verdict"])]
     assert header.split() == ["n", "r", "rho", "rmse"]
     assert row.split()[:3] == ["model", "40", f"{metrics['pearsonr']:.3f}"]
 
@@ -94,6 +95,7 @@ def test_writes_metrics_and_figure(
 def test_every_format_gives_the_same(name: str, predictions: str, folder: Path, tmp_path: Path) -> None:
     expected = main(["--predictions_file", predictions, "--output_dir", str(folder)])
     metrics = main(["--predictions_file", save(TABLE, tmp_path / name), "--output_dir", str(tmp_path / "again")])
+    assert metrics.pop("verdict") == expected.pop("verdict")
     assert metrics == pytest.approx(expected)
 
 
@@ -166,7 +168,7 @@ def test_several_outputs_with_missing_values(folder: Path, tmp_path: Path, capsy
     assert metrics["mse"] == pytest.approx((metrics["mse_leaf"] + metrics["mse_root/tip"]) / 2)
     figures = sorted(file.name for file in folder.glob("*.png"))
     assert figures == ["predicted_against_measured_leaf.png", "predicted_against_measured_root_tip.png"]
-    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:]] == [
+    assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()[1:4]] == [
         ["model", "mean", "40"], ["model", "leaf", "30"], ["model", "root/tip", "40"]
     ]  # fmt: skip
 
@@ -181,7 +183,7 @@ def test_coverage_and_width_of_intervals(folder: Path, tmp_path: Path, capsys: p
     assert metrics == json.loads((folder / "metrics.json").read_text())
     assert (metrics["coverage"], metrics["interval_width"]) == (0.75, pytest.approx(30))
     assert "coverage" not in metrics["baseline"]
-    header, model, baseline = capsys.readouterr().out.splitlines()
+    header, model, baseline = capsys.readouterr().out.splitlines()[:3]
     assert header.split() == ["n", "r", "rho", "rmse", "coverage", "width"]
     assert model.split()[-2:] == ["0.750", "30"]
     assert len(baseline.split()) == 5
@@ -215,11 +217,12 @@ def test_noise_ceiling(predictions: str, folder: Path, tmp_path: Path, capsys: p
     assert metrics["replicate_pearsonr"] == pytest.approx(r)
     assert metrics["noise_ceiling"] == pytest.approx((2 * r / (1 + r)) ** 0.5)
     assert (metrics["n_replicates"], metrics["n_replicate_rows"], metrics["n"]) == (2, 39, 40)
-    line = capsys.readouterr().out.splitlines()[-1]
+    line = metrics["verdict"][1]
+    assert f"  {line}" in capsys.readouterr().out.splitlines()
     check_message(line, f"r = {metrics['noise_ceiling']:.3f}", "2 replicates", f"{r:.3f}", "39 rows")
     joined = save(pd.concat([TABLE, replicates], axis=1), tmp_path / "joined.tsv")
     main([*flags[2:], "--predictions_file", joined, "--replicate_columns", "one,two"])
-    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert f"  {line}" in capsys.readouterr().out.splitlines()
 
 
 def test_one_named_output(folder: Path, tmp_path: Path) -> None:

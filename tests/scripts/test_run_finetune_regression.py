@@ -193,7 +193,7 @@ def test_ends_with_the_best_checkpoint(
 ) -> None:
     planned = iter([*values, values[1]])  # the second of four epochs is the best; then the final evaluation
     monkeypatch.setattr(run_finetune_regression, "regression_metrics", lambda *given: {metric: next(planned)})
-    settings = {"num_train_epochs": 4, "metric_for_best_model": metric}
+    settings = {"num_train_epochs": 4, "metric_for_best_model": metric, "test_split_percentage": 0}
     metrics = main(flags(planted_table(tmp_path / "train.tsv", 40), tmp_path / "out", **settings))
     assert metrics[f"eval_{metric}"] == values[1]
     checkpoints = sorted(path.name for path in (tmp_path / "out").glob("checkpoint-*"))

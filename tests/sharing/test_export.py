@@ -25,7 +25,7 @@ MODEL = {
     ),
     "vocab.txt",
 }
-RESULTS = {"train_results.json", "eval_results.json", "all_results.json"}
+RESULTS = {"train_results.json", "eval_results.json", "test_results.json", "all_results.json"}
 
 
 @pytest.fixture(scope="module")

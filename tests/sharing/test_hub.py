@@ -167,7 +167,7 @@ def test_card_names_the_repository(hub: Hub, pushed: Path) -> None:
     assert {"dna", "k-mer"} <= set(card.data.tags)
     assert f'model="{MODEL}"' in text
     assert "Predicts expression (bin) from DNA" in text
-    assert len(card.data.eval_results) == 6
+    assert len(card.data.eval_results) == 12  # validation and test rows
 
 
 def test_loads_elsewhere_with_and_without_remote_code(hub: Hub, pushed: Path, tmp_path: Path) -> None:
