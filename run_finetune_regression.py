@@ -64,6 +64,7 @@ logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parent
 # What a command line without a recipe, a checkpoint and a network takes.
 DEFAULT_RECIPE = ROOT / "recipes" / "best" / "finetune_regression.yaml"
+NEXT_COMMAND = "python run_predict.py --model_name_or_path {} --input_file new.fa --output_file new.tsv"
 USAGE = """from transformers import pipeline
 predict = pipeline("text-classification", model="REPO", trust_remote_code=True)
 predict("TGCATTTTTTTCACATCGGTTACGGCTGTTAACCGGTTAACCGGTTAACC")"""
@@ -140,7 +141,7 @@ def cross_validate(
         settings = describe_settings(training_args, result.model)
         settings["validation rows"] = "all but the test rows, each predicted by the model that has not seen it"
         settings["folds"] = f"{len(names)}; mean and SD of their models: {describe_folds(result.mean, result.sd)}"
-        verdict = judge(folder, result.baselines, training_args.load_best_model_at_end)
+        verdict = judge(folder, result.baselines, training_args.load_best_model_at_end, NEXT_COMMAND)
         card = describe(data_args, model_args, result.tokenizer, metrics, settings, verdict, len(names))
         write_card(folder.path, repository or folder.path.name, card, result.model.config)
         logger.info("the mean of the models, metrics and card: %s", folder.path)
@@ -232,7 +233,8 @@ def fit(
         fits_baselines = training_args.baselines and not data_args.streaming
         columns = data_args.id_column, data_args.sequence_column
         baselines = write_baselines(folder, splits, names, *columns) if fits_baselines else {}
-        verdict = judge(folder, baselines, training_args.load_best_model_at_end, ceiling)
+        if fold is None:  # otherwise the verdict is about the folds together
+            verdict = judge(folder, baselines, training_args.load_best_model_at_end, NEXT_COMMAND, ceiling)
     settings = describe_settings(training_args, model) | run_facts(trainer)
     return Fitted(trainer, describe(data_args, model_args, tokenizer, metrics, settings, verdict), metrics)
 

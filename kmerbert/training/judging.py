@@ -2,8 +2,8 @@
 
 import json
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +107,7 @@ def judge(
     folder: RunFolder,
     baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
     chose_checkpoint: bool,
+    command: str,
     ceiling: str = "",
 ) -> Verdict | None:
     """Says what the model of a finished run is worth, by its predictions of the test rows, or otherwise the validation rows.
@@ -117,6 +118,7 @@ def judge(
         folder: With the predictions of the model, and perhaps of the ridge regression.
         baselines: Result of `write_baselines`.
         chose_checkpoint: Whether the validation rows chose the saved weights.
+        command: What to type next, with `{}` for the folder.
         ceiling: A sentence about the best r that is possible; empty if that is not known.
 
     Returns:
@@ -130,8 +132,7 @@ def judge(
     comparison = Comparison.read(str(path / f"{split}_predictions.tsv"), str(ridge) if ridge.exists() else None)
     seen = "validation rows, which also chose the checkpoint" if chose_checkpoint else "validation rows"
     rows = "test rows, which the training never saw" if split == "test" else seen
-    command = f"python run_predict.py --model_name_or_path {_quoted(path)} --input_file new.fa --output_file new.tsv"
-    lines = comparison.verdict(rows, ceiling)
+    lines, following = comparison.verdict(rows, ceiling), command.format(shlex.quote(str(path)))
     result = Verdict(split, lines, dict(baselines.get(split, {})))
     folder.note(VERDICT_FILE)
     content: dict[str, Any] = {
@@ -139,11 +140,8 @@ def judge(
         "verdict": lines,
         "metrics": comparison.score(),
         "baselines": result.baselines,
+        "next": following,
     }
     write_text(path / VERDICT_FILE, json.dumps(content, indent=2) + "\n")
-    logger.info("verdict\n%s", "\n".join(f"  {line}" for line in [*lines, f"next: {command}"]))
+    logger.info("verdict\n%s", "\n".join(f"  {line}" for line in [*lines, f"next: {following}"]))
     return result
-
-
-def _quoted(path: Path) -> str:
-    return str(path) if str(path).isascii() and not set(str(path)) & set(" '\"$&;()") else repr(str(path))
