@@ -2,8 +2,8 @@
 
 Reads a table with a header (.tsv .csv .parquet, text also compressed): `id` or `sequence`, `prediction` and `observed`, or
 `prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and baselines/kmer_ridge.py write it.
-Writes metrics.json, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png. If the table
-has `lower` and `upper`, the metrics say what share of measured values lies between them, and how wide that is.
+Writes metrics.json, report.html, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png.
+If the table has `lower` and `upper`, the metrics say what share of measured values lies between them, and how wide that is.
 
 With --challenge_dir it gives the official score of the DREAM Challenge 2022 instead, and draws one figure per subset.
 Predictions are then the challenge's .json of rows and values, its sequence<TAB>prediction, or a table `sequence
@@ -24,12 +24,14 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kmerbert.cli.flags import EvaluationArguments, split_names
 from kmerbert.cli.parser import parse
-from kmerbert.cli.run import run
+from kmerbert.cli.run import command_line, run
 from kmerbert.figures import plot_predicted_against_measured, plot_training_curves
 from kmerbert.files import check_folder, read_json, whole_file
 from kmerbert.scoring.baselines import BASELINE_FILE
@@ -37,35 +39,52 @@ from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
 from kmerbert.scoring.metrics import METRIC_LABELS
 from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
+from kmerbert.sharing.report import REPORT_FILE, ReportFacts, write_report
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
 NAMES = "|".join(subset.name for subset in SUBSETS)
-RESULTS = re.compile(rf"metrics\.json|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png")
-# Saved in every figure: by this a figure of an earlier evaluation is told from one of the user's of a similar name.
+RESULTS = re.compile(
+    rf"metrics\.json|report\.html|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png"
+)
+# Saved in every figure and report: by this one of an earlier evaluation is told from one of the user's, or of a training run.
 SOFTWARE = "run_evaluate.py"
 LONGEST_NAME = 80  # letters of an output's name in the name of its figure
-# Content of metrics.json, figures by file name, lines to print.
-Results = tuple[dict[str, Any], dict[str, "Axes"], list[str]]
+# Content of metrics.json, figures by file name, lines to print, the report if there is one.
+Results = tuple[dict[str, Any], dict[str, "Axes"], list[str], ReportFacts | None]
 
 
 def evaluate_table(args: EvaluationArguments) -> Results:
     """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
     comparison = Comparison.read(args.predictions_file, args.baseline_file or ridge_of_run(args.predictions_file))
     metrics, figures = comparison.score(), {}
-    lines = comparison.lines(metrics)
+    table, remarks = comparison.lines(metrics), []
     if args.run_dir and (config := Path(args.run_dir) / "config.json").is_file():
         trained = comparison.trained_line(read_object(config))
-        lines += [trained] if trained else []
-    ceiling = add_ceiling(args, metrics, comparison.names)
+        remarks += [trained] if trained else []
+    ceiling = add_ceiling(args, metrics, comparison.table)
     metrics["verdict"] = comparison.verdict(ceiling=ceiling)
-    lines += ["verdict", *(f"  {line}" for line in metrics["verdict"])]
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = figure_name(name, figures)
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
-    return metrics, figures, lines
+    files = {"predictions": args.predictions_file, "baseline": args.baseline_file, "run": args.run_dir}
+    facts = ReportFacts(
+        title=Path(args.predictions_file).name,
+        summary="Predictions compared with measured values.",
+        outputs=comparison.outputs,
+        predictions={"evaluated": comparison.table},
+        metrics={"evaluated": metrics},
+        baselines={comparison.baseline_name: {"evaluated": metrics["baseline"]}} if "baseline" in metrics else {},
+        verdict=[line for line in table if line.startswith("warning: ")] + remarks + metrics["verdict"],
+        unit=args.unit,
+        settings={name: path for name, path in files.items() if path}
+        | {"versions": ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy"))},
+        program=SOFTWARE,
+    )
+    lines = [*table, *remarks, "verdict", *(f"  {line}" for line in metrics["verdict"])]
+    return metrics, figures, lines, facts
 
 
 def figure_name(output: str, taken: Collection[str]) -> str:
@@ -90,7 +109,7 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
     lines = score_lines(metrics, challenge.constant_subsets(predicted))
     ceiling = add_ceiling(args, metrics)
     lines += [ceiling] if ceiling else []
-    return metrics, figures, lines
+    return metrics, figures, lines, None
 
 
 def ridge_of_run(predictions_file: str) -> str | None:
@@ -115,14 +134,24 @@ def add_ceiling(args: EvaluationArguments, metrics: dict[str, Any], predicted: "
     return ceiling.line()
 
 
-def draw_training(run_dir: Path) -> "Axes":
-    """Draws the curves of a training run."""
+def read_training(run_dir: Path) -> dict[str, Any]:
+    """Reads the log of a training run, and the step whose weights it saved, as `ReportFacts` names them."""
     state = read_object(run_dir / "trainer_state.json")
     log = state.get("log_history", [])
-    metric = "pearsonr" if any("eval_pearsonr" in row for row in log) else None
     scores = run_dir / "eval_results.json"
-    step = saved_step(state, read_object(scores) if scores.is_file() else {}, f"eval_{metric or 'loss'}")
-    return plot_training_curves(log, metric=metric, label=METRIC_LABELS.get(metric), saved_step=step)
+    step = saved_step(state, read_object(scores) if scores.is_file() else {}, f"eval_{metric_in(log) or 'loss'}")
+    return {"log_history": log, "saved_step": step}
+
+
+def metric_in(log_history: Sequence[Mapping[str, Any]]) -> str | None:
+    """The metric of a log that its figure shows next to the loss; None for one of pretraining."""
+    return "pearsonr" if any("eval_pearsonr" in row for row in log_history) else None
+
+
+def draw_training(log_history: Sequence[Mapping[str, Any]], saved_step: int | None) -> "Axes":
+    """Draws the curves of a training run."""
+    metric = metric_in(log_history)
+    return plot_training_curves(log_history, metric=metric, label=METRIC_LABELS.get(metric), saved_step=saved_step)
 
 
 def read_object(path: Path) -> dict[str, Any]:
@@ -154,33 +183,44 @@ def stale_results(folder: Path, new: Collection[str]) -> list[Path]:
     """Returns the results of an earlier evaluation in a folder that the new ones do not replace.
 
     Raises:
-        ValueError: A new result would be written through a link, or into a folder.
+        ValueError: A new result would be written through a link, into a folder, or over a report of something else.
     """
     for name in new:
         if (folder / name).is_symlink() or (folder / name).is_dir():
             raise ValueError(
                 f"--output_dir {folder}: {name} is a link or a folder, which is not replaced: move it away"
             )
+    report = folder / REPORT_FILE
+    if REPORT_FILE in new and report.exists() and not is_own(report):
+        raise ValueError(
+            f"--output_dir {folder}: {REPORT_FILE} is not of {SOFTWARE} and is not replaced, such as that of a training run: "
+            "name another folder"
+        )
     others = [file for file in folder.iterdir() if RESULTS.fullmatch(file.name) and file.name not in new]
-    return [file for file in others if file.is_file() and not file.is_symlink() and is_own_figure(file)]
+    return [file for file in others if file.is_file() and not file.is_symlink() and is_own(file)]
 
 
-def is_own_figure(file: Path) -> bool:
-    """Tells whether run_evaluate.py drew a figure."""
+def is_own(file: Path) -> bool:
+    """Tells whether run_evaluate.py made a figure or report."""
     with open(file, "rb") as start:
-        return f"Software\0{SOFTWARE}".encode() in start.read(1000)
+        content = start.read(1000)
+    return f"Software\0{SOFTWARE}".encode() in content or f'"generator" content="{SOFTWARE}"'.encode() in content
 
 
-def write_results(folder: Path, metrics: Mapping[str, Any], figures: Mapping[str, "Axes"]) -> None:
+def write_results(
+    folder: Path, metrics: Mapping[str, Any], figures: Mapping[str, "Axes"], report: ReportFacts | None = None
+) -> None:
     """Replaces the results in a folder, once all new ones are complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    old = stale_results(folder, ["metrics.json", *figures])
+    old = stale_results(folder, ["metrics.json", *figures, *([REPORT_FILE] if report else [])])
     with ExitStack() as stack:
         partial = stack.enter_context(whole_file(folder / "metrics.json"))
         partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         for name, ax in figures.items():
             style = {"dpi": 200, "format": "png", "bbox_inches": "tight", "metadata": {"Software": SOFTWARE}}
             ax.figure.savefig(stack.enter_context(whole_file(folder / name)), **style)
+        if report:
+            write_report(stack.enter_context(whole_file(folder / REPORT_FILE)), report)
         for file in old:
             file.unlink()
 
@@ -206,10 +246,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if args.run_dir and not (run_dir / "trainer_state.json").is_file():
         raise ValueError(f"--run_dir {args.run_dir} has no trainer_state.json: name the --output_dir of a training run")
 
-    metrics, figures, lines = evaluate_challenge(args) if args.challenge_dir else evaluate_table(args)
-    if args.run_dir:
-        figures["training_curves.png"] = draw_training(run_dir)
-    write_results(folder, metrics, figures)
+    metrics, figures, lines, report = evaluate_challenge(args) if args.challenge_dir else evaluate_table(args)
+    training = read_training(run_dir) if args.run_dir else {}
+    if training:
+        figures["training_curves.png"] = draw_training(**training)
+    write_results(
+        folder, metrics, figures, report and replace(report, command=command_line(SOFTWARE, argv), **training)
+    )
     print(*lines, sep="\n")
     return metrics
 

@@ -2,7 +2,7 @@
 
 Reads a table with a sequence and one or several measured values (TSV, CSV, JSON lines, Parquet, a Hub dataset, or the
 headerless `sequence<TAB>value` of the DREAM Challenge). Writes to --output_dir the model, which answers in the values'
-own unit, its tokenizer, metrics, a model card, and validation_predictions.tsv and test_predictions.tsv for
+own unit, its tokenizer, metrics, a model card, report.html, and validation_predictions.tsv and test_predictions.tsv for
 run_evaluate.py.
 
     python run_finetune_regression.py --train_file promoters.tsv --output_dir runs/expression
@@ -28,21 +28,23 @@ from transformers import AutoModelForSequenceClassification, EvalPrediction
 
 from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
 from kmerbert.cli.parser import names_any, parse
-from kmerbert.cli.run import run
+from kmerbert.cli.run import command_line, run
 from kmerbert.models.loading import has_settings, load_config, load_model, load_tokenizer, max_tokens, tokenizer_for
 from kmerbert.models.outputs import output_layer, rescale_outputs
+from kmerbert.predicting.table import read_predictions
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
 from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics, write_card
 from kmerbert.sharing.hub import open_repository, publish, push_folder
+from kmerbert.sharing.report import REPORT_FILE, TRAINING_ROWS, ReportFacts, write_report
 from kmerbert.tokens.batches import collate, read_names
 from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.folds import describe_folds, join_folds
-from kmerbert.training.judging import Verdict, ceiling_line, judge, write_baselines
+from kmerbert.training.judging import Verdict, by_baseline, ceiling_line, judge, write_baselines
 from kmerbert.training.losses import regression_loss
 from kmerbert.training.run import (
     finish_fold,
@@ -51,6 +53,7 @@ from kmerbert.training.run import (
     report,
     run_facts,
     save_run,
+    saved_step,
     start_fold,
     start_run,
     train,
@@ -91,9 +94,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             logger.info(
                 "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
             )
+        command = command_line(Path(__file__).name, argv)
         if data_args.cross_validates:
-            return cross_validate(data_args, model_args, training_args, folder)
-        trainer, card, metrics = fit(data_args, model_args, training_args, folder)
+            return cross_validate(data_args, model_args, training_args, folder, command)
+        trainer, card, metrics = fit(data_args, model_args, training_args, folder, command)
         publish(trainer, card)
         return flatten(metrics)
 
@@ -118,6 +122,7 @@ def cross_validate(
     model_args: RegressionModelArguments,
     training_args: RegressionArguments,
     folder: RunFolder,
+    command: str,
 ) -> dict[str, float]:
     """Fits a model for each fold, in a folder of its own, and joins them; returns the final metrics of every split."""
     names, state = read_fold_names(data_args), PartialState()
@@ -128,7 +133,7 @@ def cross_validate(
             done = ", finished before" if own_folder.is_finished else ""
             logger.info("fold %s (%d of %d): %s%s", name, fold + 1, len(names), own_folder.path, done)
             if not own_folder.is_finished:
-                trainer, card, _ = fit(data_args, model_args, own_args, own_folder, fold)
+                trainer, card, _ = fit(data_args, model_args, own_args, own_folder, command, fold)
                 if state.is_main_process:
                     write_card(own_folder.path, own_folder.path.name, card, trainer.model.config)
                     finish_fold(own_folder)
@@ -157,6 +162,7 @@ def fit(
     model_args: RegressionModelArguments,
     training_args: RegressionArguments,
     folder: RunFolder,
+    command: str,
     fold: int | None = None,
 ) -> Fitted:
     """Reads, builds, trains, saves and scores; of a cross-validation, the model that a fold validates."""
@@ -215,7 +221,7 @@ def fit(
     model.config.update(trained_rows())  # of a stream, they are known now
     save_run(trainer, scaler.scale, scaler.mean)
     report(trainer, "train", training_metrics)
-    metrics = {}
+    metrics, predictions = {}, {}
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split not in splits:
             continue
@@ -227,16 +233,43 @@ def fit(
             folder.note(f"{split}_predictions.tsv")
             path = folder.path / f"{split}_predictions.tsv"
             write_predictions(path, rows, scaler.invert(result.predictions), splits[split].labels, names)
+            predictions[split] = read_predictions(str(path))
 
-    verdict = None
+    verdict, baselines = None, {}
     if trainer.is_world_process_zero():
-        fits_baselines = training_args.baselines and not data_args.streaming
-        columns = data_args.id_column, data_args.sequence_column
-        baselines = write_baselines(folder, splits, names, *columns) if fits_baselines else {}
+        if training_args.baselines and not data_args.streaming:
+            baselines = write_baselines(folder, splits, names, data_args.id_column, data_args.sequence_column)
         if fold is None:  # otherwise the verdict is about the folds together
             verdict = judge(folder, baselines, training_args.load_best_model_at_end, NEXT_COMMAND, ceiling)
     settings = describe_settings(training_args, model) | run_facts(trainer)
-    return Fitted(trainer, describe(data_args, model_args, tokenizer, metrics, settings, verdict), metrics)
+    card = describe(data_args, model_args, tokenizer, metrics, settings, verdict)
+    if trainer.is_world_process_zero():
+        rows = splits["train"].examples(TRAINING_ROWS, data_args.split_seed, data_args.sequence_column)
+        folder.note(REPORT_FILE)
+        report_facts = ReportFacts(
+            title=folder.path.name,
+            summary=card.summary,
+            outputs=names,
+            predictions=predictions,
+            metrics=select_metrics(metrics, (*REGRESSION_METRICS, *metrics_of_outputs)),
+            baselines=by_baseline(baselines),
+            verdict=card.verdict,
+            unit=data_args.label_unit,
+            same_scale=True,
+            n_training_rows=len(splits["train"]),
+            training_sequences=rows.sequences,
+            training_labels=rows.labels,
+            both_strands=both_strands,
+            counts={f"{split}: {what}": n for split, part in splits.items() for what, n in part.counts().items()},
+            log_history=trainer.state.log_history,
+            saved_step=saved_step(trainer),
+            settings=card.settings,
+            command=command,
+            program=Path(__file__).name,
+        )
+        write_report(folder.path / REPORT_FILE, report_facts)
+        logger.info("report: %s", folder.path / REPORT_FILE)
+    return Fitted(trainer, card, metrics)
 
 
 def describe(

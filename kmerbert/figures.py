@@ -4,26 +4,52 @@ Every function takes arrays or tables and `ax=None`, draws on those axes or on a
 caller saves them with `axes.figure.savefig(path)`. Nothing is saved, shown or closed here, no global style is set, and
 pyplot is not needed: figures need no display and leave nothing behind in a long program. Colours are those of Okabe and
 Ito (https://jfly.uni-koeln.de/color/), which colour-blind readers can tell apart; line styles and markers differ as well,
-for readers of a grey copy.
+for readers of a grey copy. `page_svg` turns a figure into part of a web page, with colours that the page sets.
 """
 
-from collections.abc import Mapping, Sequence
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from html import escape
+from itertools import pairwise
 from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap, LogNorm
+from matplotlib.colors import ListedColormap, LogNorm, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
 from numpy.typing import ArrayLike
-from scipy.stats import pearsonr, spearmanr
+from scipy.stats import binomtest, pearsonr, spearmanr
 
-BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#666666"
-MOST_POINTS = 400  # more would hide each other
-# The palest tenth of the map would vanish on white paper; dark means many, also in a grey copy.
-COUNTS = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1.0, 256)), name="counts")
+BLUE, VERMILLION, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#666666"
+MOST_POINTS = 2000  # more would hide each other; above CLOSE_POINTS they are drawn smaller
+CLOSE_POINTS = 400
+# The palest tenth of the map would vanish on white paper; dark means many, also in a grey copy. With this few colours, a
+# count can be read off its scale.
+N_COUNTS = 24
+COUNTS = ListedColormap(matplotlib.colormaps["viridis_r"](np.linspace(0.12, 1.0, N_COUNTS)), name="counts")
+# Colours of a page by the names of its CSS variables: what a figure is drawn in, and instead of it on a dark page, where
+# bright means many.
+PAGE_COLOURS = {
+    "paper": ("#FFFFFF", "#15181C"),
+    "ink": ("#000000", "#E4E6E8"),
+    "blue": (BLUE, "#56B4E9"),
+    "vermillion": (VERMILLION, "#F0803C"),
+    "green": (GREEN, "#2CC295"),
+    "grey": (GREY, "#A0A4A8"),
+    **{
+        f"count-{number}": (to_hex(light), to_hex(dark))
+        for number, (light, dark) in enumerate(
+            zip(COUNTS.colors, matplotlib.colormaps["viridis"](np.linspace(0.25, 1.0, N_COUNTS)), strict=True)
+        )
+    },
+}
+# Rows in a part of an axis for which a median or a correlation is shown, and parts of an axis.
+LEAST_ROWS, MOST_PARTS = 10, 10
 
 
 def plot_predicted_against_measured(
@@ -62,7 +88,7 @@ def plot_predicted_against_measured(
     if not (len(x) and np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("nothing to draw: no row with a measured value, or values that are NaN or infinite")
     same_scale = on_same_scale(y, x) if same_scale is None else same_scale
-    ax = ax or _new_axes(5.2, 4.4)
+    ax = ax or new_axes(5.2, 4.4)
     # With its mirror image, a range has 0 in its middle.
     x_range, y_range = ((x, -x), (y, -y)) if is_difference else ((x,), (y,))
     x_limits, y_limits = (_limits(*x_range, *y_range),) * 2 if same_scale else (_limits(*x_range), _limits(*y_range))
@@ -72,7 +98,7 @@ def plot_predicted_against_measured(
     if same_scale:
         ax.axline((x_limits[0], x_limits[0]), slope=1, color=GREY, linewidth=1, linestyle=(0, (5, 3)), label="equality")
     if len(x) <= MOST_POINTS:
-        ax.plot(x, y, "o", color=BLUE, markersize=4, alpha=0.5, markeredgewidth=0, zorder=2)
+        _draw_points(ax, x, y)
     else:
         _draw_counts(ax, x, y, (*x_limits, *y_limits), "pairs" if is_difference else "rows")
     ax.set(xlim=x_limits, ylim=y_limits, box_aspect=1, title=title)
@@ -84,6 +110,12 @@ def plot_predicted_against_measured(
     ax.text(0.035, 0.965, _agreement(y, x), transform=ax.transAxes, va="top", bbox=box, zorder=3, linespacing=1.35)
     _tidy(ax)
     return ax
+
+
+def _draw_points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """Draws a point for each row (n,)."""
+    size = 4 if len(x) <= CLOSE_POINTS else 2.5
+    ax.plot(x, y, "o", color=BLUE, markersize=size, alpha=0.5, markeredgewidth=0, zorder=2)
 
 
 def _draw_counts(ax: Axes, x: np.ndarray, y: np.ndarray, extent: tuple[float, ...], noun: str) -> None:
@@ -147,7 +179,7 @@ def plot_training_curves(
     if metric and not chosen:
         metrics = sorted({key[5:] for row in log_history for key in row if key.startswith("eval_")})
         raise ValueError(f"log_history has no 'eval_{metric}'; its metrics are: {', '.join(metrics) or 'none'}")
-    ax = ax or _new_axes(6.4, 4.2)
+    ax = ax or new_axes(6.4, 4.2)
     lines = ax.plot(*_points(train), color=BLUE, linewidth=1, alpha=0.6, label="training loss") if train else []
     if evaluated:
         lines += ax.plot(
@@ -188,7 +220,7 @@ def plot_learning_curve(
         title: Heading.
         held_out: Which rows r is of.
     """
-    ax = ax or _new_axes(6.0, 4.2)
+    ax = ax or new_axes(6.0, 4.2)
     for (name, (n_rows, r)), colour in zip(series.items(), (BLUE, VERMILLION, GREY), strict=False):
         ax.plot(n_rows, r, "o", color=colour, markersize=5, alpha=0.7, markeredgewidth=0, zorder=3, label=name)
         if name not in curves:
@@ -220,15 +252,237 @@ def _apart(values: Sequence[float]) -> list[float]:
     return sorted(chosen)
 
 
-def _new_axes(width: float, height: float) -> Axes:
+def plot_histograms(values: Mapping[str, ArrayLike], ax: Axes | None = None, label: str = "", title: str = "") -> Axes:
+    """Draws how values are distributed in several sets of rows, as shares, so that sets of other sizes can be compared.
+
+    Args:
+        values: Numbers (n,) of up to three sets, by their names; NaN are left out, and so is a set without numbers.
+        ax: Axes to draw on.
+        label: Name of the horizontal axis, with its unit.
+        title: Heading.
+
+    Raises:
+        ValueError: No set has a number.
+    """
+    known = {name: np.asarray(array, dtype=np.float64) for name, array in values.items()}
+    known = {name: array[np.isfinite(array)] for name, array in known.items()}
+    known = {name: array for name, array in known.items() if len(array)}
+    if not known:
+        raise ValueError("nothing to draw: `values` has no number")
+    ax = ax or new_axes(4.8, 3.3)
+    edges = _histogram_edges(np.concatenate(list(known.values())))
+    styles = zip((BLUE, VERMILLION, GREEN), ("-", "--", ":"), strict=True)
+    for (name, array), (colour, dashes) in zip(known.items(), styles, strict=False):
+        shares = 100 * np.histogram(array, edges)[0] / len(array)
+        ax.stairs(shares, edges, color=colour, linestyle=dashes, linewidth=1.5, label=f"{name} ({len(array):,})")
+    ax.set(xlabel=label, ylabel="rows (%)", title=title)
+    ax.set_ylim(bottom=0)
+    _tidy(ax)
+    ax.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, columnspacing=1.2, handlelength=1.6
+    )
+    return ax
+
+
+def _histogram_edges(values: np.ndarray) -> np.ndarray:
+    """Edges of at most 40 bins, around whole numbers if all values (n,) are."""
+    low, high = float(values.min()), float(values.max())
+    if (values == np.round(values)).all():
+        width = -(-int(high - low + 1) // 40)
+        n_bins = -(-int(high - low + 1) // width)
+        return low - 0.5 + width * np.arange(n_bins + 1)
+    return np.linspace(low, high, 41)
+
+
+def plot_residuals(
+    values: ArrayLike,
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    ax: Axes | None = None,
+    label: str = "",
+    unit: str = "",
+    title: str = "",
+) -> Axes:
+    """Draws what predictions are too high or too low by, against another number of the same rows.
+
+    Args:
+        values: Numbers (n,), such as the lengths of the sequences.
+        predicted, measured: Numbers (n,) in one unit.
+        ax: Axes to draw on.
+        label: Name of `values`, with its unit.
+        unit: Unit of the measured values.
+        title: Heading.
+
+    Returns:
+        The axes, with a point for each of up to 2,000 rows. Rows are also divided into up to ten parts of about equally
+        many by `values`; for each with at least ten rows there are the median, the quartiles (dark bar), and the 5th and 95th
+        percentile (thin bar).
+
+    Raises:
+        ValueError: There are no rows, or a number is NaN or infinite.
+    """
+    x, residuals = np.asarray(values, np.float64), np.asarray(predicted, np.float64) - np.asarray(measured, np.float64)
+    if not (len(x) and np.isfinite(x).all() and np.isfinite(residuals).all()):
+        raise ValueError("nothing to draw: no rows, or values that are NaN or infinite")
+    ax = ax or new_axes(4.8, 3.3)
+    ax.axhline(0, color=GREY, linewidth=1, linestyle=(0, (5, 3)), zorder=1)
+    if len(x) <= MOST_POINTS:
+        _draw_points(ax, x, residuals)
+        ax.lines[-1].set_alpha(0.35)
+    for rows in _parts(x):
+        low, first, median, third, high = np.percentile(residuals[rows], (5, 25, 50, 75, 95))
+        middle = np.median(x[rows])
+        ax.vlines(middle, low, high, color=VERMILLION, linewidth=1, zorder=3)
+        ax.vlines(middle, first, third, color=VERMILLION, linewidth=4, zorder=3)
+        ax.plot(middle, median, "s", color="black", markersize=4, zorder=4)
+    ax.set(xlabel=label, ylabel="predicted \N{MINUS SIGN} measured" + (f" ({unit})" if unit else ""), title=title)
+    _tidy(ax)
+    return ax
+
+
+def _parts(values: np.ndarray) -> list[np.ndarray]:
+    """Row numbers of up to ten parts by rising value (n,), with about equally many and at least ten rows each."""
+    n_parts = min(MOST_PARTS, len(values) // LEAST_ROWS)
+    edges = np.unique(np.quantile(values, np.arange(1, n_parts) / n_parts)) if n_parts else []
+    parts = np.searchsorted(edges, values, side="right")  # equal values stay together
+    groups = [np.flatnonzero(parts == part) for part in range(len(edges) + 1)]
+    return [rows for rows in groups if len(rows) >= LEAST_ROWS]
+
+
+def plot_coverage(
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    lower: ArrayLike,
+    upper: ArrayLike,
+    ax: Axes | None = None,
+    unit: str = "",
+    title: str = "",
+) -> Axes:
+    """Draws what share of measured values prediction intervals hold, from low to high predictions.
+
+    Args:
+        predicted, measured, lower, upper: Numbers (n,) in one unit.
+        ax: Axes to draw on.
+        unit: Unit of the measured values.
+        title: Heading.
+
+    Returns:
+        The axes: the share of all rows as a line and, for up to ten parts of the rows, a point with its 95 % confidence
+        interval (Wilson 1927, doi:10.1080/01621459.1927.10502953).
+    """
+    predicted, measured, lower, upper = (np.asarray(array, np.float64) for array in (predicted, measured, lower, upper))
+    if not len(predicted):
+        raise ValueError("nothing to draw: no rows")
+    is_inside = (lower <= measured) & (measured <= upper)
+    ax = ax or new_axes(4.8, 3.3)
+    share = 100 * is_inside.mean()
+    ax.axhline(
+        share, color=GREY, linewidth=1, linestyle=(0, (5, 3)), label=f"all {len(measured):,} rows: {share:.0f} %"
+    )
+    for rows in _parts(predicted):
+        ends = binomtest(int(is_inside[rows].sum()), len(rows)).proportion_ci(method="wilson")
+        middle = np.median(predicted[rows])
+        ax.vlines(middle, 100 * ends.low, 100 * ends.high, color=BLUE, linewidth=1.5)
+        ax.plot(middle, 100 * is_inside[rows].mean(), "o", color=BLUE, markersize=5)
+    ax.set(xlabel="predicted" + (f" ({unit})" if unit else ""), ylabel="measured values inside (%)", title=title)
+    ax.set_ylim(0, 102)
+    _tidy(ax)
+    ax.legend(loc="lower center", frameon=False)
+    return ax
+
+
+def plot_correlation_by(
+    values: ArrayLike,
+    predicted: ArrayLike,
+    measured: ArrayLike,
+    edges: Sequence[float],
+    ax: Axes | None = None,
+    label: str = "",
+    title: str = "",
+) -> Axes:
+    """Draws Pearson's r between predicted and measured values in ranges of another number of the same rows.
+
+    Args:
+        values: Numbers (n,), such as the similarity to the nearest training row.
+        predicted, measured: Numbers (n,).
+        edges: Ends of the ranges, rising; a value at an edge belongs to the range above it, the last edge to the last range.
+        ax: Axes to draw on.
+        label: Name of `values`, with its unit.
+        title: Heading.
+
+    Returns:
+        The axes: r of each range with at least ten rows that differ, with its 95 % confidence interval (by Fisher's
+        transformation); below each range its number of rows.
+    """
+    values, predicted, measured = (np.asarray(array, np.float64) for array in (values, predicted, measured))
+    ax = ax or new_axes(4.8, 3.3)
+    ax.axhline(0, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+    ranges = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    names = []
+    for number, (low, high) in enumerate(pairwise(edges)):
+        rows = ranges == number
+        names.append(f"{low:g}\N{EN DASH}{high:g}\n({rows.sum():,})")
+        if rows.sum() >= LEAST_ROWS and np.ptp(predicted[rows]) > 0 and np.ptp(measured[rows]) > 0:
+            result = pearsonr(predicted[rows], measured[rows])
+            ax.vlines(number, *result.confidence_interval(), color=BLUE, linewidth=1.5)
+            ax.plot(number, result.statistic, "o", color=BLUE, markersize=5)
+    ax.set_xticks(range(len(names)), names)
+    ax.set(xlim=(-0.5, len(names) - 0.5), xlabel=f"{label}\n(rows)" if label else "", ylabel="Pearson r", title=title)
+    ax.set_ylim(top=1.02)
+    _tidy(ax)
+    return ax
+
+
+@contextmanager
+def page_style() -> Iterator[None]:
+    """Lets figures be drawn in matplotlib's own style, whatever the program's is, as `page_svg` needs it."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def page_svg(ax: Axes, alt: str, prefix: str) -> str:
+    """Returns a figure as an element of a web page, which sets its colours: the same figure on a light and a dark page.
+
+    Args:
+        ax: Axes of the figure, drawn within `page_style`.
+        alt: What the figure shows, for readers who do not see it.
+        prefix: Letters before all ids of the figure, which must differ from those of the page's other figures.
+
+    Returns:
+        `<svg>` without links, scripts or fonts: letters are shapes. Colours are CSS variables with the names of
+        `PAGE_COLOURS`.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": prefix}):
+        ax.figure.savefig(buffer, format="svg", transparent=True)
+    svg = buffer.getvalue()
+    width, height = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg).groups()
+    body = svg[svg.index('<g id="figure_1">') : svg.rindex("</svg>")]
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)  # the texts
+    body = re.sub(r"\s*\n\s*", " ", body).replace("> <", "><").replace("xlink:href=", "href=")
+    body = re.sub(r'\b([xy]="-?\d+\.\d\d)\d+"', r'\1"', body)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
+    names = {light.lower(): f"var(--{name})" for name, (light, _) in PAGE_COLOURS.items()}
+    body = re.sub(r"(?<=: )#[0-9a-f]{6}", lambda colour: names.get(colour[0], colour[0]), body)
+    # What is black has no colour in a figure's text.
+    root = (
+        f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" width="{width}" fill="var(--ink)">'
+    )
+    return root + body + "</svg>"
+
+
+def new_axes(width: float, height: float) -> Axes:
     """Makes axes on a new figure; width and height in inches."""
     return Figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
 def _tidy(*axes: Axes) -> None:
-    """Removes the frame where it has no scale."""
+    """Removes the frame where it has no scale, and takes names as they are."""
     for ax in axes:
         ax.spines["top"].set_visible(False)
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+            text.set_parse_math(False)  # a user's name with dollar signs is no formula
     axes[0].spines["right"].set_visible(len(axes) > 1 and axes[1] is not axes[0])
 
 

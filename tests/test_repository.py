@@ -137,5 +137,6 @@ def test_pip_install_asks_for_what_requirements_have() -> None:
     files = [*PACKAGE, *map(ROOT.joinpath, STAND_ALONE)]
     names = {name.lstrip(".").split(".")[0] for path in files for name in imports(path)}
     imported = names - sys.stdlib_module_names - roots
-    given = {"yaml": "PyYAML", "tokenizers": "transformers", "safetensors": "transformers", "sklearn": "scikit-learn"}
+    given = {"yaml": "PyYAML", "jinja2": "Jinja2", "sklearn": "scikit-learn"}
+    given |= dict.fromkeys(("tokenizers", "safetensors"), "transformers")
     assert {given.get(name, name) for name in imported} <= {Requirement(d).name for d in project["dependencies"]}

@@ -4,8 +4,9 @@ import hashlib
 import os
 import re
 import select
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,6 +29,15 @@ def with_dashes(message: str) -> str:
     '--interval_coverage 2: allowed is above 0 and below 1'
     """
     return re.sub(r"`([a-z][a-z0-9_]*)`", r"--\1", message)
+
+
+def command_line(program: str, argv: Sequence[str] | None) -> str:
+    """Returns the command of a script, as a shell reads it, from the arguments of its `main`.
+
+    >>> command_line("run_predict.py", ["--output_file", "my table.tsv"])
+    "python run_predict.py --output_file 'my table.tsv'"
+    """
+    return shlex.join(["python", program, *(sys.argv[1:] if argv is None else argv)])
 
 
 def run(main: Callable[[], Any], advice: str = RESUME) -> None:

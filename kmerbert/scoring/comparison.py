@@ -35,7 +35,7 @@ class Comparison:
         measured: float64 (n, outputs), NaN where nothing was measured; in the unit of the labels, like all that follows.
         predicted: float64 (n, outputs) of `model` and perhaps `baseline`.
         bounds: Lower and upper ends of intervals, float64 (n, outputs) each, of those that have any.
-        names: The columns `id` and `sequence` of the predictions, those that there are.
+        table: The predictions as they were read.
         baseline_name: `ridge` for the file that training wrote, otherwise `baseline`.
     """
 
@@ -43,7 +43,7 @@ class Comparison:
     measured: np.ndarray
     predicted: dict[str, np.ndarray]
     bounds: dict[str, Bounds]
-    names: pd.DataFrame
+    table: pd.DataFrame
     baseline_name: str = "baseline"
 
     @classmethod
@@ -66,10 +66,9 @@ class Comparison:
             predicted["baseline"] = number_columns(baseline, columns, baseline_path, hint)
             bounds["baseline"] = interval_columns(baseline, suffixes, baseline_path)
         outputs = [suffix.removeprefix("_") for suffix in suffixes]
-        names = table[[column for column in ("id", "sequence") if column in table]]
         bounds = {model: ends for model, ends in bounds.items() if ends}
         is_ridge = (baseline_path or "").endswith(BASELINE_FILE.format(""))
-        return cls(outputs, measured, predicted, bounds, names, "ridge" if is_ridge else "baseline")
+        return cls(outputs, measured, predicted, bounds, table, "ridge" if is_ridge else "baseline")
 
     def score(self) -> dict[str, Any]:
         """Computes the content of metrics.json: rows, the metrics of the model, and the baseline's under `baseline`."""
@@ -114,12 +113,12 @@ class Comparison:
     def trained_line(self, config: Mapping[str, Any]) -> str | None:
         """Returns a warning if a model was trained on these sequences, as far as its configuration tells; None if not."""
         sample = TrainingSample.from_text(config.get("training_sample"))
-        if sample is None or "sequence" not in self.names:
+        if sample is None or "sequence" not in self.table:
             return None
         flanks = Flanks(**config["flanks"]) if config.get("flanks") else None
         longest = config.get("sequence_length", (None,))[-1]
         found = sample.find_written(
-            self.names["sequence"].astype(str), flanks, bool(config.get("both_strands")), longest
+            self.table["sequence"].astype(str), flanks, bool(config.get("both_strands")), longest
         )
         if not found.rows.any():
             return None

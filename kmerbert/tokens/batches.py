@@ -6,17 +6,24 @@ Python object. `StreamedDataset` in `stream.py` answers the same questions about
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from kmerbert.reading.rows import check_reading_frames
+from kmerbert.reading.rows import check_reading_frames, n_distinct, read_dna
 from kmerbert.reading.sources import as_text, find_id_column
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.tokens.cache import TokenTable
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED
+
+
+class Examples(NamedTuple):
+    """Some rows as the source has them: n sequences in the letters ACGTN, uncut; measured values, float64 (n, outputs)."""
+
+    sequences: list[str]
+    labels: np.ndarray
 
 
 class TrainingRows(Protocol):
@@ -33,11 +40,17 @@ class TrainingRows(Protocol):
     def facts(self) -> dict[str, Any]:
         """What a published model should say about its training rows."""
 
+    def counts(self) -> dict[str, int]:
+        """What else there is to count in these rows: texts and numbers."""
+
     def training_sample(self) -> TrainingSample:
         """What a published model keeps of its training sequences; of a stream, of those that were read."""
 
     def label_blocks(self) -> Iterator[np.ndarray]:
         """Measured values in their own unit, float arrays (n, outputs), NaN where missing."""
+
+    def examples(self, n: int, seed: int, sequence_column: str) -> Examples:
+        """Some n rows with labels, or all if they are fewer, read again; none of windows. Of a stream, some row groups."""
 
     def with_targets(self, scaler: TargetScaler) -> "TrainingRows":
         """The same rows with standardised labels as targets of the model."""
@@ -98,6 +111,17 @@ class TokenDataset(torch.utils.data.Dataset):
         """Yields all labels as one block, float32 as models compute; `check_precision` says when that is too coarse."""
         yield self.labels.astype(np.float32)
 
+    def examples(self, n: int, seed: int, sequence_column: str) -> Examples:
+        """Reads n rows drawn at random, or all, from the source again.
+
+        Raises:
+            ValueError: The source has changed since its rows were tokenised.
+        """
+        some = self.sample(n, seed)
+        batches = self.table.read_again([sequence_column], some.rows)
+        sequences = [sequence for batch in batches for sequence in read_dna(batch, self.table.source, sequence_column)]
+        return Examples(sequences, some.labels)
+
     def with_targets(self, scaler: TargetScaler) -> "TokenDataset":
         """Returns the same rows with standardised labels as targets."""
         return TokenDataset(self.table, self.rows, self.pad_id, scaler.transform(self.labels.astype(np.float32)))
@@ -115,6 +139,13 @@ class TokenDataset(torch.utils.data.Dataset):
         table = self.table
         n_kmers = table.lengths[self.rows] - N_ADDED
         return facts_of_rows(table.source.short_name, table.source.checksum, len(self), n_kmers, table.k, table.stride)
+
+    def counts(self) -> dict[str, int]:
+        """Rows whose sequence, on either strand where the table counts both as one, an earlier row has; groups."""
+        table = self.table
+        keys = table.keys if table.strand_keys is None else table.strand_keys
+        counts = {"rows that repeat a sequence": len(self) - n_distinct(keys[self.rows])}
+        return counts if table.groups is None else counts | {"groups": n_distinct(table.groups[self.rows])}
 
     def training_sample(self) -> TrainingSample:
         """A sample of the sequences by which one can tell later whether others are among them."""

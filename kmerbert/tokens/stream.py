@@ -16,11 +16,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from kmerbert.reading.rows import check_reading_frames, check_unknown, hash_texts, read_rows, without_gaps
+from kmerbert.reading.rows import (
+    check_reading_frames,
+    check_unknown,
+    hash_texts,
+    read_dna,
+    read_labels,
+    read_rows,
+    without_gaps,
+)
 from kmerbert.reading.shards import Group, Shards
 from kmerbert.reading.sources import FileSource
 from kmerbert.reading.training_sample import TrainingSample
-from kmerbert.tokens.batches import TokenDataset, facts_of_rows
+from kmerbert.tokens.batches import Examples, TokenDataset, facts_of_rows
 from kmerbert.tokens.cache import without_padding
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED, KmerTokenizer
@@ -151,6 +159,10 @@ class StreamedDataset(torch.utils.data.Dataset):
         k, stride = self.tokenizer.k, self.tokenizer.stride
         return facts_of_rows(self.shards.name, self.shards.checksum, self.n_rows, n_kmers, k, stride)
 
+    def counts(self) -> dict[str, int]:
+        """Rows that are left out of an epoch, others in each; nothing looks for repeated sequences."""
+        return {"rows left out of each epoch": self.n_rows - len(self)}
+
     def training_sample(self) -> TrainingSample:
         """A sample of the sequences that this process has read so far; see `TokenDataset.training_sample`."""
         return self._sample
@@ -158,6 +170,17 @@ class StreamedDataset(torch.utils.data.Dataset):
     def label_blocks(self) -> Iterator[np.ndarray]:
         """Yields all measured values, in one pass over the label columns alone."""
         return self.shards.labels()
+
+    def examples(self, n: int, seed: int, sequence_column: str) -> Examples:
+        """Reads the first n rows of row groups in random order, as the source has them."""
+        names, sequences, labels = self.shards.spec.labels, [], []
+        for number in np.random.default_rng(seed).permutation(len(self._groups)):
+            for batch, source in self.shards.read(self._groups[number], [sequence_column, *names]):
+                sequences += read_dna(batch, source, sequence_column)
+                labels.append(read_labels(batch, source, names))
+                if len(sequences) >= n:
+                    return Examples(sequences[:n], np.concatenate(labels)[:n])
+        return Examples(sequences, np.concatenate(labels))
 
     def look_for(self, keys: np.ndarray, location: Callable[[int], str]) -> None:
         """Warns, once they are read, of rows whose sequence a held-out row has, too.

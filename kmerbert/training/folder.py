@@ -33,6 +33,8 @@ OLD_RUN_FILES = re.compile(
     r"|vocab\.txt|special_tokens_map\.json|added_tokens\.json|README\.md|(?:train|eval|test|all)_results\.json"
     r"|trainer_state\.json|training_args\.bin|(?:validation|test)_predictions\.tsv"
 )
+# All that a run may write: a file of such a name that no run wrote is somebody else's, and is never replaced.
+RUN_FILES = re.compile(rf"{OLD_RUN_FILES.pattern}|report\.html")
 # Splits that have predictions and results of their own.
 SCORED = {"validation": "validation|eval", "test": "test"}
 # If a folder without a manifest has neither of these nor a checkpoint, it is not a run, and its files are somebody else's.
@@ -250,7 +252,7 @@ class RunFolder:
         others = sorted(path.name for path in self.path.iterdir() if path.name not in self.to_delete)
         unscored = "|".join(prefix for split, prefix in SCORED.items() if split not in splits)
         for name in others:
-            if OLD_RUN_FILES.fullmatch(name) and not (unscored and re.match(f"({unscored})_", name)):
+            if RUN_FILES.fullmatch(name) and not (unscored and re.match(f"({unscored})_", name)):
                 raise ValueError(
                     f"`output_dir` {self.path}: no run wrote {name}, and this one would replace it: move it, or name another "
                     "folder"

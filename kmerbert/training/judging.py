@@ -11,7 +11,7 @@ import numpy as np
 from kmerbert.files import write_text
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.reading.sources import to_numbers
-from kmerbert.scoring.baselines import BASELINE_FILE, Baselines
+from kmerbert.scoring.baselines import BASELINE_FILE, NAMES, Baselines
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.metrics import regression_metrics
 from kmerbert.scoring.noise_ceiling import noise_ceiling
@@ -75,6 +75,14 @@ def write_baselines(
             names = read_names(rows, id_column, sequence_column)
             write_predictions(folder.path / name, names, predictions["ridge"], rows.labels, outputs)
     return metrics
+
+
+def by_baseline(
+    metrics: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> dict[str, dict[str, Mapping[str, float]]]:
+    """Returns the result of `write_baselines` by the baselines' full names, then splits."""
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    return {NAMES[name]: {split: values[name] for split, values in metrics.items()} for name in names}
 
 
 def _sequences(rows: TokenDataset, id_column: str | None, sequence_column: str) -> list[str]:

@@ -296,7 +296,7 @@ def check_result(trainer: RunTrainer) -> None:
             f"none of {len(evaluations)} evaluations gave a better {metric} than the one before training (the last: {values}), "
             "so that no checkpoint is the best: lower `learning_rate`, or choose another `metric_for_best_model`"
         )
-    step = state.best_global_step if arguments.load_best_model_at_end else state.global_step
+    step = saved_step(trainer)
     for entry in [entry for entry in state.log_history if entry["step"] == step and "eval_loss" in entry][-1:]:
         if not math.isfinite(entry["eval_loss"]):
             raise ValueError(
@@ -313,6 +313,12 @@ def check_result(trainer: RunTrainer) -> None:
                     f"the model predicts the same value for every validation row ({name} 0 at step {step}), although their "
                     "measured values differ: lower `learning_rate` or `weight_decay`, train longer, or look at the labels"
                 )
+
+
+def saved_step(trainer: RunTrainer) -> int:
+    """Returns the step whose weights the model has after training."""
+    state = trainer.state
+    return state.best_global_step if trainer.args.load_best_model_at_end else state.global_step
 
 
 def check_answers(trainer: RunTrainer) -> None:
