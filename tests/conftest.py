@@ -28,6 +28,8 @@ import numpy as np
 import pytest
 import torch
 
+from kmerbert.sharing import report
+
 torch.set_num_threads(1)
 
 
@@ -49,6 +51,19 @@ def same_logging() -> Iterator[None]:
     for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers[:] = handlers
         logger.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def short_reports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are made as always, but not drawn, which takes a second, unless a test asks for `whole_reports`."""
+    if "whole_reports" not in request.fixturenames:
+        page = '<meta name="generator" content="{}">'
+        monkeypatch.setattr(report, "report_html", lambda facts: page.format(facts.program))
+
+
+@pytest.fixture
+def whole_reports() -> None:
+    """A test that has this fixture gets reports with their figures."""
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """Figures, read back from their axes: what is drawn, what is written, and that nothing else happens."""
 
+import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,12 +15,26 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from kmerbert.figures import on_same_scale, plot_learning_curve, plot_predicted_against_measured, plot_training_curves
+from kmerbert import figures
+from kmerbert.figures import (
+    MOST_POINTS,
+    PAGE_COLOURS,
+    on_same_scale,
+    page_style,
+    page_svg,
+    plot_correlation_by,
+    plot_coverage,
+    plot_histograms,
+    plot_learning_curve,
+    plot_predicted_against_measured,
+    plot_residuals,
+    plot_training_curves,
+)
 from tests.support.messages import fails
 
 RANDOM = np.random.default_rng(0)
-MEASURED = RANDOM.normal(11, 3, 500)
-PREDICTED = 11 + 0.7 * (MEASURED - 11) + RANDOM.normal(0, 1, 500)
+MEASURED = RANDOM.normal(11, 3, 2500)
+PREDICTED = 11 + 0.7 * (MEASURED - 11) + RANDOM.normal(0, 1, 2500)
 LOG = [
     {"step": 10, "epoch": 0.5, "loss": 2.0, "learning_rate": 1e-3},
     {"step": 20, "epoch": 1.0, "loss": 1.0},
@@ -49,7 +65,7 @@ def legend_of(ax: Axes) -> list[str]:
 class TestPredictedAgainstMeasured:
     def test_every_row_is_counted_once(self) -> None:
         ax = plot_predicted_against_measured(PREDICTED, MEASURED, unit="log2 bin", title="ridge")
-        assert ax.collections[0].get_array().sum() == 500
+        assert ax.collections[0].get_array().sum() == 2500
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("measured (log2 bin)", "predicted (log2 bin)")
         assert ax.get_title() == "ridge"
         assert ax.figure.axes[1].get_ylabel() == "rows per hexagon"
@@ -57,7 +73,7 @@ class TestPredictedAgainstMeasured:
             np.corrcoef(PREDICTED, MEASURED)[0, 1],
             np.corrcoef(PREDICTED.argsort().argsort(), MEASURED.argsort().argsort())[0, 1],
         )
-        assert text_of(ax) == f"r = {r:.3f}\nρ = {rho:.3f}\nn = 500"
+        assert text_of(ax) == f"r = {r:.3f}\nρ = {rho:.3f}\nn = 2,500"
 
     def test_one_scale_has_equal_limits_and_the_line_of_equality(self) -> None:
         ax = plot_predicted_against_measured(PREDICTED, MEASURED)
@@ -73,22 +89,23 @@ class TestPredictedAgainstMeasured:
         assert ax.get_ylim()[0] < PREDICTED.min() < PREDICTED.max() < ax.get_ylim()[1]
 
     def test_missing_rows_are_left_out_and_few_or_constant_rows_drawn(self) -> None:
-        measured = np.where(np.arange(500) < 3, MEASURED, np.nan)
+        measured = np.where(np.arange(2500) < 3, MEASURED, np.nan)
         assert "n = 3" in text_of(plot_predicted_against_measured(PREDICTED, measured))
         assert text_of(plot_predicted_against_measured([1.0], [1.0])) == "no correlation: constant\nn = 1"
-        ax = plot_predicted_against_measured(np.full(500, 11.0), MEASURED)
+        ax = plot_predicted_against_measured(np.full(2500, 11.0), MEASURED)
         assert "no correlation" in text_of(ax)
         assert "equality" in lines_of(ax)
 
     def test_few_rows_are_points(self) -> None:
-        ax = plot_predicted_against_measured(PREDICTED[:400], MEASURED[:400], same_scale=False)
+        n = MOST_POINTS
+        ax = plot_predicted_against_measured(PREDICTED[:n], MEASURED[:n], same_scale=False)
         (points,) = ax.lines
-        np.testing.assert_array_equal(points.get_xydata(), np.stack([MEASURED[:400], PREDICTED[:400]], axis=1))
+        np.testing.assert_array_equal(points.get_xydata(), np.stack([MEASURED[:n], PREDICTED[:n]], axis=1))
         assert not ax.collections
         assert len(ax.figure.axes) == 1
-        assert len(plot_predicted_against_measured(PREDICTED[:401], MEASURED[:401]).figure.axes) == 2
+        assert len(plot_predicted_against_measured(PREDICTED[: n + 1], MEASURED[: n + 1]).figure.axes) == 2
 
-    @pytest.mark.parametrize("n", [300, 500])
+    @pytest.mark.parametrize("n", [300, 2500])
     def test_differences_have_zero_in_the_middle(self, n: int) -> None:
         measured, predicted = MEASURED[:n] - 9, PREDICTED[:n] + 4
         ax = plot_predicted_against_measured(predicted, measured, unit="SD", same_scale=False, is_difference=True)
@@ -99,7 +116,7 @@ class TestPredictedAgainstMeasured:
         assert labels == ("measured difference (SD)", "predicted difference (the model's own scale)")
         crossed = {tuple(map(tuple, line.get_xydata())) for line in ax.lines if len(line.get_xydata()) == 2}
         assert crossed == {((0, 0), (1, 0)), ((0, 0), (0, 1))}
-        assert [bar.get_ylabel() for bar in ax.figure.axes[1:]] == (["pairs per hexagon"] if n == 500 else [])
+        assert [bar.get_ylabel() for bar in ax.figure.axes[1:]] == (["pairs per hexagon"] if n == 2500 else [])
         ax = plot_predicted_against_measured(predicted, measured, same_scale=True, is_difference=True)
         assert ax.get_xlim() == ax.get_ylim() == (-ax.get_xlim()[1], ax.get_xlim()[1])
         assert "equality" in lines_of(ax)
@@ -124,7 +141,7 @@ class TestPredictedAgainstMeasured:
 
 def test_same_scale() -> None:
     assert on_same_scale(PREDICTED, MEASURED)
-    assert on_same_scale(np.full(500, 11.0), MEASURED)
+    assert on_same_scale(np.full(2500, 11.0), MEASURED)
     assert not on_same_scale(PREDICTED, MEASURED / 18)
     assert not on_same_scale(100 * (PREDICTED - 11), MEASURED)
 
@@ -166,6 +183,131 @@ class TestTrainingCurves:
             plot_training_curves([{"step": 1, "train_loss": 1.0}], metric=None)
         with fails("'eval_r2'", "loss, mse, pearsonr"):
             plot_training_curves(LOG, metric="r2")
+
+
+class TestHistograms:
+    def test_shares_of_each_set(self) -> None:
+        ax = plot_histograms({"train": [1, 1, 2, np.nan], "test": [4], "none": [np.nan]}, label="bases")
+        shares = [(patch.get_data().values.tolist(), patch.get_data().edges.tolist()) for patch in ax.patches]
+        edges = [0.5, 1.5, 2.5, 3.5, 4.5]
+        assert shares == [([pytest.approx(200 / 3), pytest.approx(100 / 3), 0, 0], edges), ([0, 0, 0, 100], edges)]
+        assert legend_of(ax) == ["train (3)", "test (1)"]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("bases", "rows (%)")
+
+    def test_many_values_have_forty_bins(self) -> None:
+        for values in (MEASURED, np.arange(1000), [3.5, 3.5]):
+            (patch,) = plot_histograms({"train": values}).patches
+            assert len(patch.get_data().values) <= 40
+            assert patch.get_data().values.sum() == pytest.approx(100)
+
+    def test_nothing_to_draw(self) -> None:
+        with fails("`values`"):
+            plot_histograms({"train": [np.nan]})
+
+
+class TestResiduals:
+    def test_parts_of_the_rows(self) -> None:
+        """Errors are -2, -1, ... 2 in each of ten parts, shifted by its number."""
+        parts = np.repeat(np.arange(10), 25)
+        measured = np.zeros(250)
+        predicted = np.tile(np.arange(-2, 3), 50) + parts
+        ax = plot_residuals(parts, predicted, measured, label="GC (%)", unit="bin")
+        medians = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_marker() == "s"]
+        assert medians == [[part, part] for part in range(10)]
+        bars = [bar.get_segments()[0].tolist() for bar in ax.collections]
+        assert bars[:2] == [[[0, -2], [0, 2]], [[0, -1], [0, 1]]]
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("GC (%)", "predicted − measured (bin)")
+
+    @pytest.mark.parametrize(("n", "n_points", "n_medians"), [(9, 9, 0), (10, 10, 1), (2000, 2000, 10), (2500, 0, 10)])
+    def test_points_and_medians(self, n: int, n_points: int, n_medians: int) -> None:
+        ax = plot_residuals(np.arange(n), PREDICTED[:n], MEASURED[:n])
+        assert sum(len(line.get_xydata()) for line in ax.lines if line.get_marker() == "o") == n_points
+        assert sum(line.get_marker() == "s" for line in ax.lines) == n_medians
+
+    def test_what_cannot_be_drawn(self) -> None:
+        for values in ([], [np.nan]):
+            with fails("nothing to draw"):
+                plot_residuals(values, values, values)
+
+
+def test_coverage_of_intervals() -> None:
+    predicted = np.arange(100.0)
+    is_inside = (predicted < 50) | (predicted % 2 == 0)  # all of the lower half, every second one of the upper
+    measured = predicted + np.where(is_inside, 1, 3)
+    ax = plot_coverage(predicted, measured, predicted - 2, predicted + 2, unit="bin")
+    points = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert points == [[10 * part + 4.5, 100 if part < 5 else 50] for part in range(10)]
+    assert legend_of(ax) == ["all 100 rows: 75 %"]
+    # Wilson's interval of 5 of 10: centre (5 + 1.96² / 2) / (10 + 1.96²), half width 1.96 sqrt(10 / 4 + 1.96² / 4) / (10 + 1.96²)
+    low, high = ax.collections[-1].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx((23.66, 76.34), abs=0.01)
+    with fails("nothing to draw"):
+        plot_coverage([], [], [], [])
+
+
+def test_correlation_in_ranges() -> None:
+    values = np.concatenate([np.full(20, 5.0), np.full(9, 50.0), np.full(30, 100.0)])
+    measured, predicted = MEASURED[:59], PREDICTED[:59].copy()
+    ax = plot_correlation_by(values, predicted, measured, (0, 50, 90, 100), label="similarity (%)")
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["0–50\n(20)", "50–90\n(9)", "90–100\n(30)"]
+    points = {line.get_xydata()[0][0]: line.get_xydata()[0][1] for line in ax.lines if line.get_marker() == "o"}
+    expected = {
+        0: np.corrcoef(predicted[:20], measured[:20])[0, 1],
+        2: np.corrcoef(predicted[29:], measured[29:])[0, 1],
+    }
+    assert points == pytest.approx(expected)
+    low, high = ax.collections[0].get_segments()[0][:, 1]
+    assert np.arctanh([low, high]) == pytest.approx(
+        np.arctanh(expected[0]) + np.array([-1.96, 1.96]) / 17**0.5, abs=0.001
+    )
+    predicted[:20] = 11  # no correlation
+    assert len(plot_correlation_by(values, predicted, measured, (0, 50, 90, 100)).collections) == 1
+
+
+class TestPages:
+    def drawn(self) -> str:
+        """A figure with all that reports have."""
+        with page_style():
+            ax = plot_predicted_against_measured(PREDICTED, MEASURED, unit="log $x$ <b>", title="$a\\b$")
+            return page_svg(ax, 'r < 1 & "b"', "f1")
+
+    def test_a_figure_for_a_page(self) -> None:
+        svg = self.drawn()
+        root = ET.fromstring(svg)
+        assert root.get("aria-label") == 'r < 1 & "b"'
+        assert (root.tag, root.get("role")) == ("svg", "img")
+        ids = [element.get("id") for element in root.iter() if element.get("id")]
+        assert len(set(ids)) == len(ids)
+        assert all(name.startswith("f1-") for name in ids)
+        used = re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', svg)
+        assert {name for pair in used for name in pair if name} <= set(ids)
+        assert not re.search("http|<script|<style|<image|<!--|#[0-9a-f]{6}\\b", re.sub(r'(href="|url\()#', "", svg))
+
+    def test_colours_are_those_of_the_page(self) -> None:
+        names = set(re.findall(r"var\(--([\w-]+)\)", self.drawn()))
+        assert {"ink", "grey", "count-0", f"count-{figures.N_COUNTS - 1}"} <= names <= PAGE_COLOURS.keys()
+        assert all(re.fullmatch("#[0-9a-fA-F]{6}", colour) for pair in PAGE_COLOURS.values() for colour in pair)
+
+    def test_the_style_of_the_program_does_not_matter(self) -> None:
+        expected = self.drawn()
+        with mpl.rc_context({"text.color": "red", "axes.labelcolor": "white", "font.size": 30}):
+            assert self.drawn() == expected
+            assert mpl.rcParams["text.color"] == "red"
+
+    @pytest.mark.parametrize("mode", [0, 1])
+    def test_text_and_data_stand_out_from_the_paper(self, mode: int) -> None:
+        """Contrast of WCAG 2: 4.5 for text, 3 for lines and points; the palest counts may be fainter."""
+
+        def luminance(colour: str) -> float:
+            channels = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+            linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+            return float(linear @ [0.2126, 0.7152, 0.0722])
+
+        paper = luminance(PAGE_COLOURS["paper"][mode])
+        for name, pair in PAGE_COLOURS.items():
+            low, high = sorted((paper, luminance(pair[mode])))
+            least = {"ink": 4.5, "grey": 4.5, "paper": 0}.get(name, 1.4 if name.startswith("count") else 3)
+            assert (high + 0.05) / (low + 0.05) >= least, name
 
 
 def test_given_axes_are_used_and_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
+from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading import sources, text
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.shards import open_shards
@@ -178,6 +179,32 @@ def test_both_datasets_give_the_same_rows_and_targets(both: dict[str, TrainingRo
     labels = np.concatenate(list(both["table"].label_blocks()))
     expected = np.where(np.isnan(labels), IGNORED, (labels - [1, -2]) / [2, 0.5])
     assert {row: targets for row, (_, targets) in table.items()} == dict(enumerate(expected.tolist()))
+
+
+def test_both_datasets_give_examples_of_their_rows(both: dict[str, TrainingRows]) -> None:
+    frame = pd.read_parquet(both["table"].table.source.path)
+    values = dict(zip(frame["sequence"], frame[["a", "b"]].to_numpy().tolist(), strict=True))
+    for rows in both.values():
+        for n in (10, 24, 100):
+            sequences, labels = rows.examples(n, 0, "sequence")
+            assert len(set(sequences)) == len(sequences) == min(n, 24)
+            np.testing.assert_array_equal(labels, [values[sequence] for sequence in sequences])
+    first, second = (both["table"].examples(10, seed, "sequence").sequences for seed in (0, 1))
+    assert first != second
+    assert first != frame["sequence"][:10].tolist()
+
+
+def test_counts_of_rows(table: TABLE, dna: DNA, both: dict[str, TrainingRows]) -> None:
+    sequences = dna(4)
+    path = table("a.tsv", sequence=[*sequences, sequences[0], sequences[1]], locus=[*"aabb", "a", "a"])
+    tokens = read_tokens(path, KMERS, group="locus")
+    assert TokenDataset(tokens, np.arange(6), 0).counts() == {"rows that repeat a sequence": 2, "groups": 2}
+    assert TokenDataset(tokens, np.array([0, 1, 4]), 0).counts() == {"rows that repeat a sequence": 1, "groups": 1}
+    path = table("b.tsv", sequence=[*sequences, reverse_complement(sequences[0])])
+    for both_strands, n in ((False, 0), (True, 1)):
+        tokens = read_tokens(path, KMERS, both_strands=both_strands)
+        assert TokenDataset(tokens, np.arange(5), 0).counts() == {"rows that repeat a sequence": n}
+    assert both["stream"].counts() == {"rows left out of each epoch": 0}
 
 
 def test_both_datasets_check_the_reading_frames(both: dict[str, TrainingRows]) -> None:
