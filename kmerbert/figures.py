@@ -465,10 +465,8 @@ def page_svg(ax: Axes, alt: str, prefix: str) -> str:
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", body)
     names = {light.lower(): f"var(--{name})" for name, (light, _) in PAGE_COLOURS.items()}
     body = re.sub(r"(?<=: )#[0-9a-f]{6}", lambda colour: names.get(colour[0], colour[0]), body)
-    # What is black has no colour in a figure's text.
-    root = (
-        f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" width="{width}" fill="var(--ink)">'
-    )
+    # Letters have no colour of their own.
+    root = f'<svg role="img" aria-label="{escape(alt)}" viewBox="0 0 {width} {height}" width="{width}" fill="currentColor">'
     return root + body + "</svg>"
 
 

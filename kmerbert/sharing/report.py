@@ -19,12 +19,12 @@ from numpy.typing import ArrayLike
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
 from kmerbert.files import whole_file
-from kmerbert.predicting.table import check_columns, suffixes_in
+from kmerbert.predicting.table import suffixes_in
 from kmerbert.scoring.metrics import METRIC_LABELS
 from kmerbert.splitting.similarity import K, share_in_nearest
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from kmerbert.figures import Axes
 
 REPORT_FILE = "report.html"
 TEMPLATE = "report.html"
@@ -472,7 +472,11 @@ def _outputs(facts: ReportFacts, split: str) -> Iterator[_Scored]:
             f"`outputs` has {counted(len(facts.outputs), 'name')}, but the {split} predictions have {len(suffixes)}: name each"
         )
     columns = [kind + suffix for suffix in suffixes for kind in ("prediction", "observed")]
-    check_columns(table, columns, f"the {split} predictions", "`read_predictions` gives such a table")
+    if missing := [column for column in columns if column not in table]:
+        raise ValueError(
+            f"`predictions`, {split}: no column {missing[0]!r}; it has {', '.join(map(str, table))}: give predictions with their "
+            "measured values"
+        )
     for number, (name, suffix) in enumerate(zip(facts.outputs, suffixes, strict=True)):
         values = {
             kind: table[kind + suffix].to_numpy(np.float64)

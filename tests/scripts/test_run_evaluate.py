@@ -83,7 +83,8 @@ def test_writes_metrics_and_figure(
     assert metrics == json.loads((folder / "metrics.json").read_text())
     assert metrics["n"] == 40
     assert metrics["pearsonr"] == pytest.approx(stats.pearsonr(TABLE["prediction"], TABLE["observed"]).statistic)
-    assert sorted(file.name for file in folder.iterdir()) == ["metrics.json", "predicted_against_measured.png"]
+    names = ["metrics.json", "predicted_against_measured.png", "report.html"]
+    assert sorted(file.name for file in folder.iterdir()) == names
     assert (folder / "predicted_against_measured.png").read_bytes().startswith(b"\x89PNG")
     header, row, *verdict = capsys.readouterr().out.splitlines()
     assert verdict == ["verdict", *(f"  {line}" for line in metrics["verdict"])]
@@ -258,7 +259,7 @@ def test_results_are_only_replaced_with_the_flag(predictions: str, folder: Path,
     with fails(f"--output_dir {folder} ", "--overwrite_output_dir"):
         main(flags)
     main([*flags, "--overwrite_output_dir"])
-    own = ["metrics.json", "predicted_against_measured.png"]  # that of the output `leaf` is gone
+    own = ["metrics.json", "predicted_against_measured.png", "report.html"]  # the figure of the output `leaf` is gone
     others = ["notes.txt", "predicted_against_measured_of_ada.png", "subset_high.png"]
     assert sorted(file.name for file in folder.iterdir()) == sorted(own + others)
     assert (folder / "notes.txt").read_text() == "mine"
@@ -278,6 +279,32 @@ def test_a_result_is_not_written_through_a_link_or_over_an_input(
     (folder / "metrics.json").hardlink_to(predictions)
     with fails(f"--predictions_file {predictions}", f"--output_dir {folder}"):
         main([*flags, "--predictions_file", predictions])
+
+
+def test_a_report_of_something_else_is_not_replaced(predictions: str, folder: Path) -> None:
+    folder.mkdir()
+    (folder / "report.html").write_text('<meta name="generator" content="run_finetune_regression.py">')
+    with fails(f"--output_dir {folder}", "report.html", "name another"):
+        main(["--predictions_file", predictions, "--output_dir", str(folder), "--overwrite_output_dir"])
+    assert [file.name for file in folder.iterdir()] == ["report.html"]
+    assert "run_finetune" in (folder / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("whole_reports")
+def test_the_report_has_the_baseline_the_ceiling_and_the_run(folder: Path, tmp_path: Path) -> None:
+    log = [{"step": 1, "loss": 1.0}, {"step": 2, "eval_loss": 1.0, "eval_pearsonr": 0.5}]
+    (tmp_path / "trainer_state.json").write_text(json.dumps({"log_history": log, "global_step": 2}))
+    table = TABLE.assign(first=TABLE["observed"] + 0.5, second=TABLE["observed"] - RANDOM.normal(0, 1, 40))
+    flags = ["--predictions_file", save(table, tmp_path / "p&q.tsv"), "--output_dir", str(folder), "--unit", "bin"]
+    flags += ["--run_dir", str(tmp_path), "--replicate_columns", "first,second"]
+    metrics = main([*flags, "--baseline_file", save(BASELINE, tmp_path / "b.tsv")])
+    report = (folder / "report.html").read_text()
+    assert "p&amp;q.tsv" in report
+    for words in (f"no model can beat r = {metrics['noise_ceiling']:.3f}", "--replicate_columns first,second", "(bin)"):
+        assert words in report
+    for scores in (metrics, metrics["baseline"]):
+        assert f'<td class="number">{scores["pearsonr"]:.3f}</td>' in report
+    assert "No loss was logged" not in report
 
 
 def test_figures_of_outputs_with_similar_names() -> None:
@@ -442,7 +469,9 @@ def test_results_of_both_kinds_replace_each_other(
         main(official)
     main(["--predictions_file", predictions, "--output_dir", str(folder), "--overwrite_output_dir"])
     files = sorted(file.name for file in folder.iterdir())
-    assert files == ["metrics.json", "predicted_against_measured.png", "subset_mine.png"]
+    assert files == ["metrics.json", "predicted_against_measured.png", "report.html", "subset_mine.png"]
+    main([*official, "--overwrite_output_dir"])
+    assert not (folder / "report.html").exists()
 
 
 def test_flags_of_the_challenge(

@@ -57,7 +57,8 @@ def test_files_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
     assert saved["train_loss"] > 0
     names = {path.name for path in folder.iterdir()}
     assert names >= {"model.safetensors", "config.json", "tokenizer.json", "tokenization_kmer.py", "eval_results.json"}
-    assert names >= {"trainer_state.json", "README.md", "train_results.json", "tokenizer_config.json"}
+    assert names >= {"trainer_state.json", "README.md", "train_results.json", "tokenizer_config.json", "report.html"}
+    assert "report.html" in json.loads((folder / "run_files.json").read_text())
     assert not any(name.startswith(("tmp", ".")) for name in names)
 
 
@@ -92,6 +93,21 @@ def test_card_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
     row = predictions(folder).iloc[0]
     (answer,) = card_example(folder)["predict"](row["sequence"])
     assert (answer["label"], answer["score"]) == ("expression", pytest.approx(row["prediction"], abs=1e-4))
+
+
+def test_report_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
+    folder, metrics = trained
+    report = (folder / "report.html").read_text()
+    assert f'<td class="number">{metrics["eval_pearsonr"]:.3f}</td>' in report
+    for text in (
+        "Predicts expression (bin) from DNA",
+        "--num_train_epochs=8",
+        "600",
+        "train: rows that repeat a sequence",
+    ):
+        assert text in report
+    assert "100 validation rows were compared with 600 training rows" in report
+    assert report.count("<svg") == 6  # GC, values, training, agreement, errors by GC, similarity
 
 
 def test_stock_classes_answer_in_label_units(trained: tuple[Path, dict[str, float]]) -> None:

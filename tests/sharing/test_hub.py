@@ -150,9 +150,9 @@ def test_a_model_of_which_a_part_is_a_link_is_not_pushed(
 
 def test_what_is_not_pushed(hub: Hub, pushed: Path) -> None:
     names = {path.name for path in pushed.iterdir()}
-    assert names >= {"training_args.bin", "validation_predictions.tsv", ".mine"}
+    assert names >= {"training_args.bin", "validation_predictions.tsv", "report.html", ".mine"}
     assert any(name.startswith("checkpoint-") for name in names)
-    private = ("training_args.bin", "validation_predictions.tsv", "checkpoint-", ".mine", "runs")
+    private = ("training_args.bin", "validation_predictions.tsv", "report.html", "checkpoint-", ".mine", "runs")
     assert not [name for name in hub.repositories[MODEL] if name.startswith(private)]
     assert TOKEN.encode() not in hub.received
     assert str(pushed.parent).encode() not in hub.received

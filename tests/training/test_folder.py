@@ -99,7 +99,9 @@ def test_overwriting_deletes_what_a_run_wrote_and_nothing_else(
     (said,) = (line for line in capsys.readouterr().err.splitlines() if "deleted" in line)
     check_message(said, "--overwrite_output_dir", "README.md, checkpoint-7, config.json")
     assert "lab" not in said
-    others = [] if is_old else ["validation_predictions.tsv"]  # of the user: the run has not noted it
+    # Of the user: the run has not noted them, or its version wrote no such file.
+    fill(tmp_path, "report.html")
+    others = ["report.html"] if is_old else ["report.html", "validation_predictions.tsv"]
     before = left_in(tmp_path)
     with fails(f"`output_dir` {tmp_path}", "model.safetensors"):  # which the new run would write
         run.clear({"train"})
@@ -107,7 +109,10 @@ def test_overwriting_deletes_what_a_run_wrote_and_nothing_else(
     for name in others:
         with fails(f"`output_dir` {tmp_path}", name):
             run.clear({"train", "validation"})
-    assert left_in(tmp_path) == [name for name in before if name != "model.safetensors"]
+        if name == "report.html":
+            assert left_in(tmp_path) == [name for name in before if name != "model.safetensors"]
+            (tmp_path / name).unlink()
+    others.remove("report.html")
     run.clear({"train"})
     assert set(left_in(tmp_path)) == {*THEIRS, *others}
     assert left_in(outside) == ["checkpoint/model.safetensors", "model.safetensors"]
