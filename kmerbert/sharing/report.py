@@ -6,7 +6,7 @@ be measured in so few rows, the report says that it is missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -71,6 +71,7 @@ class ReportFacts:
     summary: str
     outputs: Sequence[str]
     predictions: Mapping[str, pd.DataFrame]
+    _: KW_ONLY
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     verdict: Sequence[str] = ()

@@ -225,7 +225,7 @@ def test_several_outputs_with_missing_values() -> None:
     table.loc[:11, "observed_tissue 1"] = np.nan
     table["observed_tissue 2"] = np.nan
     metrics = {"pearsonr": 0.5} | {f"pearsonr_{name}": number / 10 for number, name in enumerate(names)}
-    page = Page(report_html(ReportFacts("a", "b", names, {"test": table}, {"test": metrics})))
+    page = Page(report_html(ReportFacts("a", "b", names, {"test": table}, metrics={"test": metrics})))
     head, mean, *rows = page.tables["result"]
     assert head[:5] == ["split", "model", "output", "rows", "r"]
     assert mean[2:5] == ["mean", "", "0.500"]
