@@ -542,7 +542,7 @@ class EvaluationArguments:
     SECTIONS: ClassVar[dict[str, str]] = {"predictions_file": "Input and output"}
 
     predictions_file: str | None = flag(None, "Predictions: a table, or what the challenge asks for.")
-    output_dir: str | None = flag(None, "Folder for metrics.json and the figures.")
+    output_dir: str | None = flag(None, "Folder for metrics.json, report.html and the figures.")
     overwrite_output_dir: bool = flag(
         False, "Replace the results of an earlier evaluation in --output_dir. Other files stay."
     )
