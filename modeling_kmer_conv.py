@@ -183,11 +183,13 @@ def rolled(values: torch.Tensor, shift: torch.Tensor | None) -> torch.Tensor:
 class Norm(nn.BatchNorm1d):
     """A batch norm that keeps its statistics as they are while its weights are frozen.
 
-    An adapter (LoRA) is saved without the statistics: they must not move while it is trained.
+    An adapter (LoRA) is saved without the statistics: they must not move while it is trained. A batch of one value, which has
+    no variance, such as the last row of an epoch, is normalised by the statistics of the others.
     """
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        if self.training and not self.weight.requires_grad:
+        is_alone = values.numel() == values.shape[1]
+        if self.training and (is_alone or not self.weight.requires_grad):
             statistics = self.running_mean, self.running_var
             return nn.functional.batch_norm(values, *statistics, self.weight, self.bias, eps=self.eps)
         return super().forward(values)
