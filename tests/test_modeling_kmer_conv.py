@@ -59,16 +59,6 @@ def build(tokenizer: KmerTokenizer, **settings: object) -> KmerConvForSequenceCl
 
 
 @pytest.mark.parametrize(("k", "alphabet"), [(6, "ATCG"), (3, "ACGT"), (2, "ATCGN"), (1, "ATCG")])
-def test_a_batch_of_one_row_can_be_trained_on() -> None:
-    torch.manual_seed(0)
-    settings = {"embedding_size": 8, "hidden_size": 16, "num_stages": 2, "head_size": 16, "vocab_size": 69, "kmer_k": 3}
-    model = KmerConvForSequenceClassification(KmerConvConfig(**settings, num_labels=1)).train()
-    ids = torch.tensor([[2, *range(5, 25), 3]])
-    model(ids, labels=torch.ones(1, 1)).loss.backward()
-    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
-    assert model.dense_norm.running_mean.eq(0).all()  # one row has no variance to learn from
-
-
 def test_the_other_strand_is_that_of_the_letters(k: int, alphabet: str) -> None:
     tokenizer, random = KmerTokenizer(k, alphabet=alphabet), np.random.default_rng(k)
     rows = ["".join(random.choice(list(alphabet), n)) for n in (30, 17, k, 30)] + ["ACGN" + "A" * 12 + "C"]
@@ -423,3 +413,13 @@ def test_low_rank_updates_train() -> None:
     copy = "base_model.model.classifier.modules_to_save.default"
     # The other factor of an update, lora_A, has no gradient in the first step, because lora_B is still zero.
     assert changed == {"base_model.model.dense.lora_B.default.weight", f"{copy}.weight", f"{copy}.bias"}
+
+
+def test_a_batch_of_one_row_can_be_trained_on() -> None:
+    torch.manual_seed(0)
+    settings = {"embedding_size": 8, "hidden_size": 16, "num_stages": 2, "head_size": 16, "vocab_size": 69, "kmer_k": 3}
+    model = KmerConvForSequenceClassification(KmerConvConfig(**settings, num_labels=1)).train()
+    ids = torch.tensor([[2, *range(5, 25), 3]])
+    model(ids, labels=torch.ones(1, 1)).loss.backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters() if weight.grad is not None)
+    assert model.dense_norm.running_mean.eq(0).all()  # one row has no variance to learn from

@@ -7,8 +7,8 @@ doi:10.1186/1472-6947-12-8; that errors of networks fall by power laws: Hestness
 The interval is that of a bootstrap in which the numbers of rows and the seeds are both drawn again (Owen 2007,
 doi:10.1214/07-AOAS122), so that it is also wide where the curve depends on one of its points. In simulated curves of four
 numbers of rows and three seeds, 95 % intervals held the true r of twice as many rows in 87 to 98 % of cases. With three numbers
-of rows only the seeds are drawn, and intervals are too narrow: they held it in some 75 %. All is about the same held-out rows,
-and more rows of the same kind.
+of rows only the seeds are drawn, so that intervals are too narrow. All is about the same held-out rows, and more rows of the
+same kind.
 """
 
 import math
