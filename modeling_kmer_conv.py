@@ -8,8 +8,9 @@ settings.
 Padding may be on either side. In a batch with padding every row answers as it would alone.
 """
 
-from inspect import signature
+from inspect import getfile, signature
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,10 +23,12 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.modeling_outputs import BaseModelOutputWithPooling, MaskedLMOutput, SequenceClassifierOutput
 from transformers.utils import can_return_tuple, logging
 
 logger = logging.get_logger(__name__)
+IS_OF_REPOSITORY = __name__.startswith("transformers_modules.")
 N_SPECIAL = 5  # ids below are not k-mers; as in tokenization_kmer.py, which may not be imported here
 CLS, SEP = 2, 3
 OUTSIDE = 1e4  # subtracted from padding, so that it is no maximum; below what float16 can hold
@@ -300,7 +303,30 @@ class KmerConvStage(nn.Module):
         return _pairs(nn.functional.silu(self.widen_norm(self.widen(_inside(values, mask)))), mask)
 
 
-class KmerConvPreTrainedModel(PreTrainedModel):
+class CodeOfRepository:
+    """Loads a model with the code of its repository where that is trusted, although this file is imported from elsewhere.
+
+    transformers prefers the classes that are registered, which are those of this file.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *arguments: Any, **options: Any) -> PreTrainedModel:
+        """Loads a model; arguments as for any `PreTrainedModel`."""
+        config = options.get("config")
+        reference = (getattr(config, "auto_map", None) or {}).get(
+            next((n for n, kind in AUTO_CLASSES if kind is cls), "")
+        )
+        if options.get("trust_remote_code") and reference and not IS_OF_REPOSITORY:
+            names = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+            given = {name: options[name] for name in names if name in options}
+            theirs = get_class_from_dynamic_module(reference, pretrained_model_name_or_path, **given)
+            if Path(getfile(theirs)).read_bytes() != Path(__file__).read_bytes():
+                options["config"] = theirs.config_class.from_dict(config.to_dict())
+                return theirs.from_pretrained(pretrained_model_name_or_path, *arguments, **options)
+        return super().from_pretrained(pretrained_model_name_or_path, *arguments, **options)
+
+
+class KmerConvPreTrainedModel(CodeOfRepository, PreTrainedModel):
     """What the models share: the names of their weights, and how new ones are initialised."""
 
     config_class = KmerConvConfig
@@ -598,7 +624,7 @@ AUTO_CLASSES = (
 for name, kind in AUTO_CLASSES:
     kind.register_for_auto_class(name)
 # Code that came from a repository is found by its auto_map: registered, it would also run for every other repository.
-if not __name__.startswith("transformers_modules."):
+if not IS_OF_REPOSITORY:
     AutoConfig.register("kmer_conv", KmerConvConfig, exist_ok=True)
     AutoModel.register(KmerConvConfig, KmerConvModel, exist_ok=True)
     AutoModelForMaskedLM.register(KmerConvConfig, KmerConvForMaskedLM, exist_ok=True)

@@ -10,6 +10,8 @@ are the n ways to cut the sequence into k-mers that do not overlap. Each frame g
 own, between [CLS] and [SEP], and the outputs of a sequence's frames are averaged before the loss.
 """
 
+from inspect import getfile
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,11 +22,14 @@ from transformers import (
     BertConfig,
     BertForSequenceClassification,
     BertModel,
+    PreTrainedModel,
 )
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.utils import can_return_tuple, logging
 
 logger = logging.get_logger(__name__)
+IS_OF_REPOSITORY = __name__.startswith("transformers_modules.")
 CLS, SEP = 2, 3  # as in tokenization_kmer.py, which may not be imported here
 
 
@@ -168,7 +173,30 @@ def check_options(config: KmerBertConfig, input_ids: torch.Tensor | None, inputs
         raise ValueError(f"`inputs_embeds`: {config.model_type} takes its frames from `input_ids`: give these")
 
 
-class KmerBertModel(BertModel):
+class CodeOfRepository:
+    """Loads a model with the code of its repository where that is trusted, although this file is imported from elsewhere.
+
+    transformers prefers the classes that are registered, which are those of this file.
+    """
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *arguments: Any, **options: Any) -> PreTrainedModel:
+        """Loads a model; arguments as for any `PreTrainedModel`."""
+        config = options.get("config")
+        reference = (getattr(config, "auto_map", None) or {}).get(
+            next((n for n, kind in AUTO_CLASSES if kind is cls), "")
+        )
+        if options.get("trust_remote_code") and reference and not IS_OF_REPOSITORY:
+            names = ("cache_dir", "force_download", "local_files_only", "revision", "token")
+            given = {name: options[name] for name in names if name in options}
+            theirs = get_class_from_dynamic_module(reference, pretrained_model_name_or_path, **given)
+            if Path(getfile(theirs)).read_bytes() != Path(__file__).read_bytes():
+                options["config"] = theirs.config_class.from_dict(config.to_dict())
+                return theirs.from_pretrained(pretrained_model_name_or_path, *arguments, **options)
+        return super().from_pretrained(pretrained_model_name_or_path, *arguments, **options)
+
+
+class KmerBertModel(CodeOfRepository, BertModel):
     """BERT that reads every reading frame, and embeds the tokens of a sequence in their order."""
 
     config_class = KmerBertConfig
@@ -226,7 +254,7 @@ def by_row(attentions: tuple[torch.Tensor, ...] | None, n_frames: int) -> tuple[
     return tuple(layer.unflatten(0, (-1, n_frames)) for layer in attentions) if attentions else None
 
 
-class KmerBertForSequenceClassification(BertForSequenceClassification):
+class KmerBertForSequenceClassification(CodeOfRepository, BertForSequenceClassification):
     """BERT with a pooled linear head, whose outputs are averaged over the reading frames of a sequence."""
 
     config_class = KmerBertConfig
@@ -289,7 +317,7 @@ AUTO_CLASSES = (
 for name, kind in AUTO_CLASSES:
     kind.register_for_auto_class(name)
 # Code that came from a repository is found by its auto_map: registered, it would also run for every other repository.
-if not __name__.startswith("transformers_modules."):
+if not IS_OF_REPOSITORY:
     AutoConfig.register("kmer_bert", KmerBertConfig, exist_ok=True)
     AutoModel.register(KmerBertConfig, KmerBertModel, exist_ok=True)
     AutoModelForSequenceClassification.register(KmerBertConfig, KmerBertForSequenceClassification, exist_ok=True)

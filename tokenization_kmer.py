@@ -606,7 +606,9 @@ class KmerTokenizer(PreTrainedTokenizer):
         config = json.loads(config_path.read_text(encoding="utf-8")) | {
             "model_input_names": list(self.model_input_names)
         }
-        reason = "tokens were added" if len(self._added_tokens_encoder) > N_SPECIAL else "it has no flanks"
+        reason = (
+            "tokens were added" if len(self._added_tokens_encoder) > N_SPECIAL else "stock tokenizers add no flanks"
+        )
         if is_python_only := self._flanks is not None or len(self._added_tokens_encoder) > N_SPECIAL:
             rust_path.unlink(missing_ok=True)  # of an earlier save
             logger.warning("No tokenizer.json, because %s: load this with trust_remote_code=True", reason)

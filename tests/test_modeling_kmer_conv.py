@@ -18,6 +18,7 @@ from transformers import (
     pipeline,
 )
 
+import modeling_kmer_conv
 import run_finetune_regression
 import run_predict
 import run_pretrain_mlm
@@ -32,7 +33,8 @@ from modeling_kmer_conv import (
     _pairs,
     reverse_complement_ids,
 )
-from tests.support.messages import fails
+from tests.support.graphs import batch, exported, onnx_graph
+from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
@@ -324,22 +326,34 @@ def test_options_are_honoured_or_refused() -> None:
         model(**batch, labels=torch.tensor([[1]]))
 
 
-def test_a_graph_holds_for_other_lengths() -> None:
+@pytest.mark.parametrize("kind", ["outputs", "embeddings", "scores"])
+def test_a_graph_holds_for_other_lengths(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exported at one number of rows and tokens, padding included."""
-    tokenizer, random = KmerTokenizer(3), np.random.default_rng(0)
-    model, size = build(tokenizer), torch.export.Dim.DYNAMIC
-
-    def batch(*lengths: int) -> dict[str, torch.Tensor]:
-        rows = [random_dna(random, 1, n)[0] for n in lengths]
-        inputs = tokenizer(rows, padding=True, return_tensors="pt")
-        return {name: inputs[name] for name in ("input_ids", "attention_mask")}
-
-    shapes = {name: {0: size, 1: size} for name in ("input_ids", "attention_mask")}
-    program = torch.export.export(model, (), batch(33, 20, 7), dynamic_shapes=shapes).module()
+    model = build(KmerTokenizer(3))
+    model = {"outputs": model, "embeddings": model.network}.get(kind) or KmerConvForMaskedLM(model.config).eval()
+    graphs = [onnx_graph(model, *lengths, monkeypatch=monkeypatch) for lengths in ((33, 20), (18, 7, 12))]
+    assert graphs[0] == graphs[1]
+    if kind == "embeddings":  # their positions are repeated as those of scores are
+        return
+    program = exported(model, 33, 20, 7)
     with torch.no_grad():
-        for lengths in ((33, 9), (34, 12, 5, 30), (18,), (15, 16)):
+        for lengths in ((33, 9), (34, 12, 5, 30), (18,), (15, 16), (22, 14), (23,)):
             inputs = batch(*lengths)
-            torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, rtol=0, atol=1e-5)
+            torch.testing.assert_close(program(*inputs), model(*inputs)[0], rtol=0, atol=1e-5)
+
+
+def test_rows_without_ends_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The tokens at the ends are not read, and a second sequence is not what the network was trained with."""
+    tokenizer = KmerTokenizer(3)
+    model = build(tokenizer)
+    caplog.clear()
+    model(*batch(12, 9))
+    assert not caplog.text
+    for inputs in (tokenizer("ACGTACGT", add_special_tokens=False), tokenizer("ACGTACGT", "ACGTTT")):
+        type(modeling_kmer_conv.logger).warning_once.cache_clear()
+        caplog.clear()
+        model(**inputs.convert_to_tensors("pt", prepend_batch_axis=True))
+        check_message(caplog.messages[0], "[CLS]", "[SEP]", "`tokenizer(sequence)`")
 
 
 def test_a_tuned_adapter_is_loaded_as_it_was(tmp_path: Path) -> None:
@@ -397,6 +411,23 @@ def test_each_repository_runs_its_own_code(tmp_path: Path) -> None:
     first, second = json.loads(run.stdout.splitlines()[-1])
     assert second[:2] == pytest.approx([value + 100 for value in first[:2]], abs=1e-4)
     assert first[2] == second[2] == 10
+
+
+def test_a_trusted_repository_runs_its_own_code_next_to_the_imported_one(tmp_path: Path) -> None:
+    """transformers 5 prefers the classes that a program has registered."""
+    tokenizer = KmerTokenizer(3)
+    model, inputs = build(tokenizer), tokenizer("ACGTTGCATC", return_tensors="pt")
+    model.save_pretrained(tmp_path)
+    (tmp_path / "modeling_kmer_conv.py").rename(tmp_path / "modeling_other.py")
+    code, config = tmp_path / "modeling_other.py", tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"modeling_kmer_conv.', '"modeling_other.'))
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path, trust_remote_code=True)
+    assert type(loaded) is KmerConvForSequenceClassification  # the same code
+    code.write_text(code.read_text().replace("(dim=0), None, None", "(dim=0) + 100, None, None"))
+    with torch.no_grad():
+        for trust, added in ((True, 100), (False, 0)):
+            loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path, trust_remote_code=trust).eval()
+            torch.testing.assert_close(loaded(**inputs).logits, model(**inputs).logits + added)
 
 
 def test_low_rank_updates_train() -> None:

@@ -17,11 +17,13 @@ from transformers import (
     pipeline,
 )
 
+import modeling_kmer_regression
 import run_finetune_regression
 import run_pretrain_mlm
 from kmerbert.models.loading import max_tokens
 from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification, KmerBertModel, split_frames
-from tests.support.messages import fails
+from tests.support.graphs import batch, onnx_graph
+from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
@@ -124,19 +126,37 @@ def test_embeddings_are_those_of_the_frames() -> None:
 def test_a_graph_holds_for_other_lengths(is_padded: bool) -> None:
     model, size = build(3, 3), torch.export.Dim.DYNAMIC
 
-    def batch(n_rows: int, width: int) -> dict[str, torch.Tensor]:
+    def rows(n_rows: int, width: int) -> dict[str, torch.Tensor]:
         inputs = {"input_ids": torch.randint(5, 69, (n_rows, width))}
         if is_padded:
             n_tokens = torch.randint(5, width + 1, (n_rows, 1))
             inputs["attention_mask"] = (torch.arange(width) < n_tokens).long()
         return inputs
 
-    shapes = {name: {0: size, 1: size} for name in batch(1, 9)}
-    program = torch.export.export(model, (), batch(3, 23), dynamic_shapes=shapes).module()
+    shapes = {name: {0: size, 1: size} for name in rows(1, 9)}
+    program = torch.export.export(model, (), rows(3, 23), dynamic_shapes=shapes).module()
     with torch.no_grad():
         for n_rows, width in ((1, 23), (4, 24), (2, 25), (5, 9)):
-            inputs = batch(n_rows, width)
+            inputs = rows(n_rows, width)
             torch.testing.assert_close(program(**inputs).logits, model(**inputs).logits, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("has_head", [False, True])
+def test_an_onnx_graph_is_the_same_whatever_it_was_traced_with(has_head: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embeddings' graph had the length of the example's frames in it."""
+    model = build(3, 3)
+    model = model if has_head else KmerBertModel(model.config).eval()
+    graphs = [onnx_graph(model, *lengths, monkeypatch=monkeypatch) for lengths in ((13, 7), (26, 9, 25))]
+    assert graphs[0] == graphs[1]
+
+
+def test_rows_without_ends_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    model = build(3, 3)
+    type(modeling_kmer_regression.logger).warning_once.cache_clear()
+    model(*batch(12, 9))
+    assert not caplog.text
+    model(batch(12, 12)[0][:, 1:-1])
+    check_message(caplog.messages[0], "[CLS]", "[SEP]", "`tokenizer(sequence)`")
 
 
 def test_the_loss_is_that_of_the_averaged_outputs() -> None:

@@ -552,6 +552,27 @@ def test_flanks_go_around_every_text(tmp_path: Path) -> None:
         tokenizer("ACGT", "ACGT")
 
 
+def test_what_flanks_are_not_put_around() -> None:
+    """No insert at all, or a special token among the plasmid's bases, which would then be read as an insert."""
+    left, right = "TTGACCAGTAGGCATCGA", "CAATTCGGTCATGGCTTA"
+    for carried in ([0, 0], [12, 14]):
+        tokenizer = KmerTokenizer(3, flanks={"left": left, "right": right, "length": 15, "carried": carried})
+        whole = left[-12:] + "CCGTTTAAACGGATC" + right[:14]
+        for text in ("", " \n", "[MASK]"):
+            with fails(f"text {text!r}", "no bases", "flanks"):
+                tokenizer(text)
+        with fails("text 2 of 2", "no bases"):
+            tokenizer.encode_ids(["ACG", ""])
+        for start in (0, 2, 6, len(whole) - 10, len(whole) - 3):  # in the first and last bases, before them, after them
+            with fails("text 2 of 2", "special token", "flanks"):
+                tokenizer([whole, whole[:start] + "[MASK]" + whole[start + 3 :]])
+        for masked in ("CCG[MASK]AAACGGATC", "[MASK]TTTAAACGGATC", "CCGTTTAAACGG[MASK]"):
+            bare, promoter = tokenizer([masked, left[-12:] + masked + right[:14]])["input_ids"]
+            assert bare == promoter == KmerTokenizer(3)(left[-15:] + masked + right[:15])["input_ids"]
+    with fails("'CCG[MASK]AAA'", "letter '['", "base 4:"):
+        tokenizer.encode_ids(["CCG[MASK]AAA"])
+
+
 def old_call(tokenizer: KmerTokenizer, texts: list, **options: object) -> dict:
     """`tokenizer(list)` as transformers 4.57 does it: another method, whose result has no batch axis added."""
     given = {"padding_strategy": PaddingStrategy.DO_NOT_PAD, "truncation_strategy": TruncationStrategy.DO_NOT_TRUNCATE}

@@ -279,9 +279,9 @@ def _check_flanks(name: str, revision: str, flanks: Any) -> None:
             f"{checkpoint}: its tokenizer_config.json and config.json name different flanks: copy the whole folder of the run"
         )
     if flanks and not added:
-        logger.warning(
-            "%s: its tokenizer, of an earlier version, adds no flanks: predictions of this program are right, but those of "
-            "`pipeline` only for sequences that include the flanks",
+        logger.info(
+            "%s: its tokenizer, of an earlier version, adds no flanks: predictions of this program are right, but a pipeline is "
+            "right only for sequences that include them all",
             name,
         )
 
@@ -381,5 +381,9 @@ def load_weights(
             trust_remote_code=False,
         )
     except LOADING_ERRORS as error:
-        raise ValueError(f"`model_name_or_path` {name}: the weights cannot be loaded: {one_line(error)}") from None
+        has_other_sizes = "ignore_mismatched_sizes" in str(error)
+        reason = f"they have other sizes than {config.num_labels} outputs and the settings in its config.json need"
+        raise ValueError(
+            f"`model_name_or_path` {name}: the weights cannot be loaded: {reason if has_other_sizes else one_line(error)}"
+        ) from None
     return model, sorted(report["missing_keys"])

@@ -106,6 +106,7 @@ def test_every_file_says_the_kmers(copy: Path) -> None:
         ("tokenizer_config.json", {"stride": 1}, ("stride 2", "config.json", "tokenizer_config.json with stride 1")),
         ("config.json", {"kmer_alphabet": "ATCG"}, ("alphabet ATCG", "tokenizer_config.json with alphabet ACGT")),
         ("config.json", {"kmer_k": 4}, ("k 4", "tokenizer_config.json with k 3")),
+        ("config.json", {"kmer_k": "3"}, ("k '3'", "tokenizer_config.json with k 3")),
     ],
 )
 def test_files_that_contradict_each_other(file: str, settings: dict, parts: tuple[str, ...], copy: Path) -> None:
@@ -136,19 +137,58 @@ def test_a_foreign_vocabulary_is_compared_token_by_token(form: str, copy: Path) 
     assert kmer_settings(load_tokenizer(foreign(copy, ours, form))) == (3, 1, "TGCA")
 
 
-@pytest.mark.parametrize("damage", ["special tokens", "two k-mers", "pieces", "nothing"])
+@pytest.mark.parametrize("damage", ["special tokens", "two k-mers", "pieces", "nothing", "one id twice"])
 def test_as_many_tokens_with_another_meaning(damage: str, copy: Path) -> None:
     tokens = KmerTokenizer(3, alphabet="ACGT")._tokens
     if damage == "special tokens":
         tokens[2], tokens[3] = tokens[3], tokens[2]
     elif damage == "two k-mers":
         tokens[30], tokens[31] = tokens[31], tokens[30]
+    elif damage == "one id twice":
+        name = foreign(copy, tokens)
+        vocabulary = {token: index for index, token in enumerate(tokens)} | {tokens[41]: 40}
+        change(copy / "tokenizer.json", model={"vocab": vocabulary})
+        with fails(copy / "tokenizer.json", repr(tokens[41]), "id 40"):
+            load_tokenizer(name)
+        return
     elif damage == "pieces":
         tokens[5:] = [f"A{number}" for number in range(64)]
     else:
         tokens = ["[PAD]", "[UNK]"]
     with fails(copy / "tokenizer.json"):
         load_tokenizer(foreign(copy, tokens), k=3, alphabet="ACGT")
+
+
+def test_a_vocabulary_of_another_program_or_none(copy: Path) -> None:
+    text = (copy / "vocab.txt").read_bytes()
+    (copy / "vocab.txt").write_bytes(b"\xef\xbb\xbf" + text.replace(b"\n", b"\r\n"))
+    assert kmer_settings(load_tokenizer(str(copy))) == (3, 2, "ACGT")
+    (copy / "vocab.txt").write_bytes(b"\xff\xfe" + text)
+    with fails(copy / "vocab.txt", "tokens"):
+        load_tokenizer(str(copy))
+
+
+def test_flanks_of_a_checkpoint(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    flanks = {"left": "ACGTTGCA", "right": "GGATCCTA", "length": 5, "carried": [0, 0]}
+    tokenizer = load_tokenizer(str(copy))
+    change(copy / "config.json", flanks=flanks)
+    caplog.set_level("INFO", logger="kmerbert")
+    load_config(tokenizer, str(copy))
+    check_message(
+        caplog.messages[0], copy, "tokenizer", "pipeline"
+    )  # its tokenizer adds none, as those of an earlier version
+    caplog.clear()
+    change(copy / "tokenizer_config.json", flanks=flanks)
+    assert load_config(tokenizer, str(copy)).flanks == flanks
+    assert not caplog.text
+    for others in (flanks | {"length": 4}, None):
+        change(copy / "config.json", flanks=others)
+        with fails(f"`model_name_or_path` {copy}", "tokenizer_config.json", "config.json", "flanks"):
+            load_config(tokenizer, str(copy))
+    for damaged in ("ACGT", {"left": "ACGT"}):
+        change(copy / "config.json", flanks=damaged)
+        with fails(f"`model_name_or_path` {copy}", "config.json", "`flanks`"):
+            load_config(tokenizer, str(copy))
 
 
 def test_code_of_a_checkpoint_is_neither_run_nor_asked_for(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -415,6 +415,26 @@ def test_checkpoints_that_are_not_regression_models(make: MakeModel, tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"id2label": {"1": "expression"}}, ("`id2label`", "outputs 0")),
+        ({"outputs_in_label_units": False}, ("`label_scale`", "None", "1 finite number")),
+        (
+            {"outputs_in_label_units": False, "label_scale": [2.0], "label_mean": [1.0, 2.0]},
+            ("`label_mean`", "[1.0, 2.0]"),
+        ),
+        ({"id2label": {"0": "a", "1": "b"}}, ("weights", "2 outputs")),
+    ],
+)
+def test_outputs_that_are_not_those_of_the_weights(make: MakeModel, settings: dict, parts: tuple[str, ...]) -> None:
+    name = make("damaged")
+    path = Path(name, "config.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | settings))
+    with fails(f"`model_name_or_path` {name}", *parts):
+        load(name)
+
+
+@pytest.mark.parametrize(
     ("settings", "fact", "value", "expected"),
     [
         ({"k": 2}, "k", "2", "3"),

@@ -12,6 +12,7 @@ from kmerbert.tokens.batches import TokenDataset
 from kmerbert.training.flags import KmerTrainingArguments
 from kmerbert.training.splits import load_flanks, load_splits
 from tests.support.messages import fails
+from tests.support.tiny_shards import write_shards
 from tokenization_kmer import Flanks, KmerTokenizer
 
 TABLE = Callable[..., Path]
@@ -122,6 +123,20 @@ def test_a_checkpoint_keeps_its_flanks(table: TABLE, dna: DNA, tmp_path: Path) -
         load_flanks(other, config)
     arguments.flank_length = 3
     assert load_flanks(arguments, config).length == 3 == config.flanks["length"]
+
+
+def test_streamed_rows_say_what_they_include(dna: DNA, tmp_path: Path) -> None:
+    """Otherwise a pipeline, which reads one text at a time, could not know a promoter with a mutation in its flanks."""
+    rows = [FLANKS.left[-9:] + row + FLANKS.right[:12] for row in dna(12, 30)]
+    folder = write_shards(tmp_path / "shards", rows, np.arange(12.0))
+    plasmid = tmp_path / "plasmid.txt"
+    plasmid.write_text(FLANKS.left + "N" * 10 + FLANKS.right)
+    config = Config()
+    arguments = RegressionDataArguments(
+        train_file=str(folder), streaming=True, flank_file=str(plasmid), flank_length=FLANKS.length
+    )
+    assert load_flanks(arguments, config) == replace(FLANKS, carried=[9, 12])
+    assert config.flanks["carried"] == [9, 12]
 
 
 def test_150_bases_are_the_default(table: TABLE, dna: DNA, tmp_path: Path) -> None:
