@@ -464,12 +464,15 @@ def _rows_together(table: TokenTable, arguments: SequenceDataArguments) -> np.nd
     most = int(np.bincount(together).max())
     if most <= len(together) / 2:
         return together
+    equal = rows_together(table, column, clusters)
+    if np.bincount(equal).max() > len(equal) / 2:  # by the groups or clusters that were given
+        return together
     logger.warning(
         "%s: %d of %d rows are variants of one sequence (each %g identical to another): they are divided all the same, so "
         "that scores tell how well new variants are predicted, not new sequences; `group_column` names what stays together",
         *(table.source.name, most, len(together), USUAL_IDENTITY),
     )
-    return rows_together(table, column, clusters)
+    return equal
 
 
 def _n_held_out(arguments: SequenceDataArguments, split: str, n_rows: int) -> int:

@@ -58,7 +58,7 @@ def test_files_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
     names = {path.name for path in folder.iterdir()}
     assert names >= {"model.safetensors", "config.json", "tokenizer.json", "tokenization_kmer.py", "eval_results.json"}
     assert names >= {"trainer_state.json", "README.md", "train_results.json", "tokenizer_config.json", "report.html"}
-    assert "report.html" in json.loads((folder / "run_files.json").read_text())
+    assert "report.html" in json.loads((folder / "run_files.json").read_text())["files"]
     assert not any(name.startswith(("tmp", ".")) for name in names)
 
 

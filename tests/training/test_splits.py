@@ -402,6 +402,21 @@ def test_groups_too_large_to_hold_any_out(table: TABLE, dna: DNA, caplog: pytest
     assert not warnings_in(caplog)
 
 
+def test_variants_of_one_sequence_are_divided_all_the_same(
+    table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Twelve variants of one promoter and eight others: together, the variants would leave too little to train on."""
+    (parent, *others), rows = dna(9, 60), []
+    for place in range(0, 60, 5):
+        rows.append(parent[:place] + ("A" if parent[place] != "A" else "C") + parent[place + 1 :])
+    path = table("a.tsv", sequence=[*rows, *others], expression=range(20))
+    splits = load(regression(path, validation_split_percentage=50))
+    assert sizes(splits) == {"train": 10, "validation": 10}
+    check_message(warnings_in(caplog)[0], "a.tsv", "12 of 20", "0.9", "`group_column`")
+    splits = load(regression(path, validation_split_percentage=50, similar_sequences=0.9))
+    assert sizes(splits)["validation"] == 8  # asked for, the variants stay together
+
+
 def test_ids_in_two_columns(table: TABLE, dna: DNA) -> None:
     """Which are the rows' is not known, and line numbers would be neither."""
     path = table("a.tsv", sequence=dna(4), expression=range(4), id=list("abcd"), other=list("efgh"))
