@@ -87,6 +87,12 @@ def describe_bad_letter(sequence: str, position: int, alphabet: str = "") -> str
     return f"letter {letter!r} at base {position + 1}: allowed are ACGTN{more}, U, and IUPAC codes (read as N)"
 
 
+def _named(texts: Sequence[str], row: int) -> str:
+    """How messages name one of several texts, or the only one."""
+    start = texts[row][:30] + "..." * (len(texts[row]) > 30)
+    return f"text{f' {row + 1} of {len(texts)},' if len(texts) > 1 else ''} {start!r}"
+
+
 @dataclass(frozen=True)
 class Flanks:
     """Plasmid DNA on both sides of an insert.
@@ -424,19 +430,18 @@ class KmerTokenizer(PreTrainedTokenizer):
                 self._object(texts, row, "it has no bases between the flanks")
             if len(parts) > 1 and self._flanks.are_cut(parts[::2]):
                 raise ValueError(
-                    f"text {row + 1} of {len(texts)}: a special token is within the flanks: give the insert without them"
+                    f"{_named(texts, row)}: a special token is within the flanks: give the insert without them"
                 )
             clean.append("".join(parts))
         try:
             return self._flanks.extend(clean)
         except LookupError as error:
             row, problem = error.args
-            raise ValueError(f"text {row + 1} of {len(texts)}: {problem}: give texts of one kind") from None
+            raise ValueError(f"{_named(texts, row)}: {problem}: give texts of one kind") from None
 
     def _object(self, texts: Sequence[str], row: int, problem: str) -> None:
         """Says what is wrong with a text, as loudly as `errors` asks for."""
-        start = texts[row][:30] + "..." * (len(texts[row]) > 30)
-        message = f"text{f' {row + 1} of {len(texts)},' if len(texts) > 1 else ''} {start!r}: {problem}"
+        message = f"{_named(texts, row)}: {problem}"
         if self.errors == "strict":
             raise ValueError(message)
         if self.errors == "warn":
