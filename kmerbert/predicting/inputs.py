@@ -1,6 +1,6 @@
 """Rows to predict: where they are, which columns name them, and measured values to put next to predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from kmerbert.dna.sequences import is_dna
 from kmerbert.predicting.table import read_row_values
 from kmerbert.reading.rows import names_in
 from kmerbert.reading.sources import (
@@ -46,10 +47,16 @@ def open_inputs(inputs: Sequence[str] | str | Path | pd.DataFrame, sequence_colu
     Raises:
         ValueError: It is none of these, or the file cannot be read.
     """
+    if isinstance(inputs, str) and is_dna(inputs) and not Path(inputs).exists():
+        raise ValueError(f"inputs are the text {inputs[:30]!r}, which is no file: give a list of sequences")
     if isinstance(inputs, str | Path):
         return open_file(inputs, sequence_column)
     if isinstance(inputs, pd.DataFrame):
         return MemorySource(pa.Table.from_pandas(inputs, preserve_index=False))
+    if isinstance(inputs, Mapping | Set):  # predictions come in the order of the sequences, and a set has none
+        raise ValueError(
+            f"inputs are {type(inputs).__name__}: allowed are a list of sequences, a pandas table or a path"
+        )
     try:
         sequences = pa.array(inputs, pa.string())
     except (pa.ArrowException, TypeError) as error:

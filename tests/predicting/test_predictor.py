@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 
 import run_finetune_regression
 from kmerbert.predicting import predictor as predictor_module
+from kmerbert.predicting.inputs import open_inputs
 from kmerbert.predicting.predictor import Predictor
 from kmerbert.reading.rows import hash_texts
 from kmerbert.reading.sources import Batch, FileSource
@@ -157,6 +158,20 @@ def test_a_file_becomes_a_table(make: MakeModel, tmp_path: Path) -> None:
     for not_sequences in (7, [1, 2], None):
         with fails(type(not_sequences).__name__, "pandas"):
             predictor.predict(not_sequences)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "parts"),
+    [
+        ("ACGTTG", ("'ACGTTG'", "no file", "list")),
+        ({"ACGTTG": "CCCTTT"}, ("dict", "list")),
+        ({"ACGTTG", "CCCTTT"}, ("set", "list")),
+        ([["ACGTTG"]], ("list", "pandas table")),
+    ],
+)
+def test_inputs_that_are_neither_a_list_nor_a_table_nor_a_file(inputs: object, parts: tuple[str, ...]) -> None:
+    with fails("inputs are", *parts):
+        open_inputs(inputs)
 
 
 @pytest.mark.parametrize("outputs", [["strength"], ["strength", "decay"]])
