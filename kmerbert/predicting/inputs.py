@@ -1,6 +1,6 @@
 """Rows to predict: where they are, which columns name them, and measured values to put next to predictions."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,9 @@ def open_inputs(inputs: Sequence[str] | str | Path | pd.DataFrame, sequence_colu
         return open_file(inputs, sequence_column)
     if isinstance(inputs, pd.DataFrame):
         return MemorySource(pa.Table.from_pandas(inputs, preserve_index=False))
-    if isinstance(inputs, Mapping | Set):  # predictions come in the order of the sequences, and a set has none
+    if isinstance(
+        inputs, Mapping | set | frozenset
+    ):  # predictions come in the order of the sequences, and a set has none
         raise ValueError(
             f"inputs are {type(inputs).__name__}: allowed are a list of sequences, a pandas table or a path"
         )
