@@ -18,7 +18,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 import huggingface_hub
@@ -181,7 +181,9 @@ def unpack(archive: Path, overwrite: bool) -> list[Path]:
     with scratch_folder(archive.parent) as folder:
         try:
             with tarfile.open(archive) as tar:
-                tar.extractall(folder, filter="data")
+                check_members(tar)
+                # Before Python 3.11.4 there is no filter, and the check above is all.
+                tar.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
         except (tarfile.TarError, EOFError, zlib.error, OSError, KeyError) as error:  # KeyError: a link to no member
             raise ValueError(f"{archive} cannot be unpacked ({error}): delete it and download it again") from None
         members = [path for path in folder.rglob("[!.]*") if path.is_file() and not path.is_symlink()]
@@ -193,6 +195,14 @@ def unpack(archive: Path, overwrite: bool) -> list[Path]:
                 raise ValueError(f"{old} differs from the file in {archive}: add --overwrite to replace it")
         target.mkdir(exist_ok=True)
         return [member.replace(target / member.name) for member in members]
+
+
+def check_members(tar: tarfile.TarFile) -> None:
+    """Raises TarError unless all that is in an archive, links too, stays in the folder that it is unpacked into."""
+    for member in tar:
+        for path in map(PurePosixPath, (member.name, member.linkname)):
+            if path.is_absolute() or ".." in path.parts or member.isdev():
+                raise tarfile.TarError(f"{member.name} leads out of the folder")
 
 
 def read_sums(path: Path) -> dict[str, str]:

@@ -26,7 +26,8 @@ from kmerbert.reading.text import Block, n_lines, read_blocks
 LONGEST_ROW = 1 << 22  # bytes
 SURELY_DNA = 15  # a cell with this many letters that are all DNA is a sequence, and neither a name nor a word
 SHORT_DNA = 6  # and one with this many letters A, C, G, T, U and N, next to other cells
-_QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*+"')
+# Before Python 3.11.5, `*+` behind a group matches too little (python/cpython#106052).
+_QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*"(?!")')
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _N_SHOWN = 20  # first lines that are searched for what explains a wrong header
 
@@ -107,8 +108,8 @@ class DelimitedFile:
         That is: text without quotes, quoted cells that end in their line, and quotes within a cell that begins without one.
         """
         sign = re.escape(self.delimiter.encode())
-        quoted = rb'(?<![^%b\n])"[^"\n]*+(?:""[^"\n]*+)*+"(?=[%b\n])' % (sign, sign)
-        return re.compile(rb'(?:[^"]++|%b|(?<=[^%b\n])")*+' % (quoted, sign))
+        quoted = rb'(?<![^%b\n])"[^"\n]*+(?:""[^"\n]*+)*"(?=[%b\n])' % (sign, sign)
+        return re.compile(rb'(?:[^"]++|%b|(?<=[^%b\n])")*' % (quoted, sign))
 
     @cached_property
     def head(self) -> Head:
