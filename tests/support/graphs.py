@@ -1,6 +1,7 @@
 """What is recorded of a network for other programs, and whether it depends on the example that was shown."""
 
 import io
+import warnings
 
 import pytest
 import torch
@@ -31,16 +32,17 @@ def onnx_graph(model: nn.Module, *lengths: int, monkeypatch: pytest.MonkeyPatch)
     """The ONNX graph for any numbers of rows and tokens, traced with rows of these lengths; needs no package `onnx`."""
     monkeypatch.setattr(onnx_proto_utils, "_add_onnxscript_fn", lambda graph, *_: graph)
     names, axes, file = ["input_ids", "attention_mask"], {0: "rows", 1: "tokens"}, io.BytesIO()
-    torch.onnx.export(
-        FirstOutput(model).eval(),
-        batch(*lengths),
-        file,
-        dynamo=False,
-        input_names=names,
-        output_names=["output"],
-        dynamic_axes={name: axes for name in [*names, "output"]},
-        opset_version=17,
-    )
+    with warnings.catch_warnings(action="ignore"):  # of the exporter, about itself
+        torch.onnx.export(
+            FirstOutput(model).eval(),
+            batch(*lengths),
+            file,
+            dynamo=False,
+            input_names=names,
+            output_names=["output"],
+            dynamic_axes={name: axes for name in [*names, "output"]},
+            opset_version=17,
+        )
     return file.getvalue()
 
 
