@@ -22,11 +22,11 @@ PATH_OR_JSON_NAMES = frozenset({"accelerator_config", "deepspeed", "fsdp_config"
 LISTS = frozenset({"model_name_or_path"})  # several paths, comma-separated
 WRITTEN = frozenset({"output_file", "output_dir", "token_cache_dir"})
 FILE_OR_FOLDER = frozenset({"train_file"})  # with `streaming` it is a folder or a glob
-# With two letters or more before the colon: C:/data is a drive of Windows (see `WINDOWS`). A name on another computer, as scp takes it, is no
+# With two letters or more before the colon: C:/data is a drive of Windows. A name on another computer, as scp takes it, is no
 # path here either, nor is what fsspec chains with ::.
 URL = re.compile(r"[A-Za-z0-9][\w+.@-]+:(?:/|:)")
 HUB_URL = re.compile(r"(?:https?://(?:www\.)?(?:huggingface\.co|hf\.co)/|hf://)(?:datasets/|models/)?([\w.-]+/[\w.-]+)")
-# On another system, such a name would be that of a file in the working folder.
+# A drive or a computer of Windows; on another system, such a name would be that of a file in the working folder.
 IS_WINDOWS = os.name == "nt"
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")

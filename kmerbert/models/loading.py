@@ -29,9 +29,10 @@ logger = logging.getLogger(__name__)
 KMER_SETTINGS = ("k", "stride", "alphabet")
 # The files that a saved model and its tokenizer consist of, as patterns.
 MODEL_FILES = (
-    "config.json", "model.safetensors", "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors", "model.safetensors.index.json", "modeling_kmer_conv.py",
-    "modeling_kmer_ensemble.py", "modeling_kmer_regression.py", "tokenization_kmer.py", "tokenizer.json", "tokenizer_config.json", "vocab.txt",
-    "special_tokens_map.json", "added_tokens.json",
+    "config.json", "model.safetensors", "model-[0-9][0-9][0-9][0-9][0-9]-of-[0-9][0-9][0-9][0-9][0-9].safetensors",
+    "model.safetensors.index.json", "modeling_kmer_conv.py", "modeling_kmer_ensemble.py", "modeling_kmer_regression.py",
+    "tokenization_kmer.py", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json",
+    "added_tokens.json",
 )  # fmt: skip
 
 
@@ -86,9 +87,10 @@ def _saved_kmers(name: str, revision: str) -> dict[str, Any]:
         path = _checkpoint_file(name, revision, file, is_needed=False)
         for setting, value in (read(Path(path)) if path else {}).items():
             if saved.setdefault(setting, value) != value:
+                first, second = _shown(saved[setting], value), _shown(value, saved[setting])
                 raise ValueError(
-                    f"`model_name_or_path` {name}: by {said_by[setting]} it was trained with {setting} {_shown(saved[setting], value)}, by "
-                    f"{file} with {setting} {_shown(value, saved[setting])}: copy the whole folder of the run, with its tokenizer_config.json"
+                    f"`model_name_or_path` {name}: by {said_by[setting]} it was trained with {setting} {first}, by {file} with "
+                    f"{setting} {second}: copy the whole folder of the run, with its tokenizer_config.json"
                 )
             said_by.setdefault(setting, file)
     if not {"k", "alphabet"} <= saved.keys():

@@ -10,8 +10,7 @@ from scipy.stats import norm
 from kmerbert.scoring.baselines import NAMES
 from kmerbert.scoring.metrics import regression_metrics
 
-LEVEL = 0.95
-Z = float(norm.ppf((1 + LEVEL) / 2))
+Z = float(norm.ppf(0.975))  # of 95 % intervals
 LEAST_ROWS = 10  # with fewer, r says nothing
 TOP = 0.1  # the share of sequences that one would order
 MOST_OUTPUTS = 3  # that are named one by one
@@ -104,7 +103,7 @@ def verdict(
         ceiling: A sentence about the best r that is possible; empty if that is not known.
 
     Returns:
-        Up to four lines: the model, the baseline, the ceiling, the use.
+        Lines: the model, each baseline, the ceiling, the use.
     """
     scores = [score(x, y) for x, y in zip(predicted["model"].T, measured.T, strict=True)]
     n = max(each.n for each in scores)
@@ -116,8 +115,7 @@ def verdict(
         for name, s in zip(names, scores, strict=True)
     ]
     lines = [f"this model: {_joined(shown)} on {n:,} {rows}"]
-    for baseline in [name for name in predicted if name not in ("model", "mean", "gc")][:1]:
-        lines.append(_compared(baseline, predicted, measured, names, scores))
+    lines += [_compared(name, predicted, measured, names, scores) for name in predicted if name != "model"]
     lines.append(ceiling or "ceiling: not known; name the columns of replicates with `replicate_columns`")
     return [*lines, _use(names, scores)]
 

@@ -35,7 +35,7 @@ def test_the_top_tenth_by_hand() -> None:
     measured = np.arange(20.0)
     predicted = measured.copy()
     predicted[[19, 3]] = predicted[[3, 19]]  # of the two highest, one is missed
-    result = score(predicted, np.append(measured, np.nan)[:20])
+    result = score(np.append(predicted, 99.0), np.append(measured, np.nan))  # the last row is not measured
     assert (result.n, result.n_top, result.n_both) == (20, 2, 1)
 
 
