@@ -55,6 +55,7 @@ class KmerConvConfig(PretrainedConfig):
         both_strands: Whether the network is trained on a random strand of each sequence and answers with the mean over
             both.
         sub_kmers: Whether a k-mer's embedding is its own vector plus those of its central sub-k-mers.
+        linear_term: Whether the outputs also get a sum of one number for each k-mer, such as a regression on their counts.
         **inherited: As for any `PretrainedConfig` (`num_labels`, `id2label`, ...).
 
     Raises:
@@ -80,6 +81,7 @@ class KmerConvConfig(PretrainedConfig):
         hidden_dropout_prob: float = 0.1,
         both_strands: bool = True,
         sub_kmers: bool = True,
+        linear_term: bool = False,
         **inherited: Any,
     ) -> None:
         if unknown := [name for name in inherited if not self._is_setting(name)]:
@@ -102,6 +104,7 @@ class KmerConvConfig(PretrainedConfig):
             hidden_dropout_prob=hidden_dropout_prob,
             both_strands=both_strands,
             sub_kmers=sub_kmers,
+            linear_term=linear_term,
             **inherited,
         )
 
@@ -159,6 +162,17 @@ def reverse_complement_ids(
     last = width - 1 if attention_mask is None else attention_mask.sum(dim=1, keepdim=True) - 1  # position of [SEP]
     position = torch.arange(width, device=input_ids.device).expand_as(input_ids)
     return turned.gather(1, torch.where((position > 0) & (position < last), last - position, position))
+
+
+def other_strand(k: int, alphabet: str) -> torch.Tensor:
+    """The id of the reverse complement of every k-mer, int64 (ids,); of a special token, its own.
+
+    Raises:
+        ValueError: A letter's complement is not in the alphabet.
+    """
+    ids = torch.arange(N_SPECIAL + len(alphabet) ** k)
+    rows = torch.stack([torch.full_like(ids, CLS), ids, torch.full_like(ids, SEP)], dim=1)
+    return reverse_complement_ids(rows, None, k, alphabet)[:, 1]
 
 
 def is_traced() -> bool:
@@ -285,6 +299,22 @@ class KmerEmbedding(nn.Module):
             centre = codes.div(self.n_letters**after, rounding_mode="floor") % self.n_letters**length
             table = table + part(centre)
         return nn.functional.pad(table, (0, 0, N_SPECIAL, 0))
+
+
+class KmerSum(nn.Module):
+    """A number for each k-mer and output, summed over the k-mers of a sequence; it is not trained."""
+
+    def __init__(self, n_ids: int, n_outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(n_ids, n_outputs))
+
+    def reset_parameters(self) -> None:
+        """Starts with zeros."""
+        nn.init.zeros_(self.weight)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Returns float32 (rows, outputs) for int64 ids (rows, tokens); special tokens, padding and [UNK] count as nothing."""
+        return nn.functional.embedding(input_ids, self.weight).sum(dim=1, dtype=torch.float32)
 
 
 class KmerConvStage(nn.Module):
@@ -487,7 +517,10 @@ class KmerConvModel(KmerConvPreTrainedModel):
 
 
 class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
-    """Convolutions over k-mers of one strand or both, then a mean over the positions and a head."""
+    """Convolutions over k-mers of one strand or both, then a mean over the positions and a head.
+
+    With a linear term, the sums over the k-mers are further inputs of the last layer, one for each output.
+    """
 
     def __init__(self, config: KmerConvConfig) -> None:
         super().__init__(config)
@@ -496,8 +529,34 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
         self.mapper, self.mapper_norm = _convolution(config.hidden_size, size, 1), Norm(size)
         self.dense, self.dense_norm = nn.Linear(size, size), Norm(size)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.classifier = nn.Linear(size, config.num_labels)
+        self.linear_term = KmerSum(config.vocab_size, config.num_labels) if config.linear_term else None
+        self.classifier = nn.Linear(size + config.num_labels * config.linear_term, config.num_labels)
         self.post_init()
+
+    @torch.no_grad()
+    def add_linear_term(self, values: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor) -> None:
+        """Changes every output to output * factor + the sum of `values` over the k-mers + shift, in place.
+
+        Args:
+            values: Float (ids, outputs), zeros for special tokens. With `both_strands`, a k-mer and its reverse complement get
+                the mean of their values, so that a sequence has one sum on either strand.
+            factor, shift: Float (outputs,).
+        """
+        config, before = self.config, self.classifier
+        weight, bias = before.weight.double(), before.bias.double()
+        values, factor, shift = (part.to(weight) for part in (values, factor, shift))
+        if config.both_strands:
+            other = other_strand(config.kmer_k, config.kmer_alphabet).to(weight.device)
+            values = (values + values[other]) / 2
+        if self.linear_term is not None:  # the one it had becomes part of the new one
+            values = values + self.linear_term.weight.double() @ (weight[:, config.head_size :].T * factor)
+        config.linear_term = True
+        self.linear_term = KmerSum(config.vocab_size, config.num_labels).to(before.weight)
+        self.linear_term.weight.copy_(values)
+        self.classifier = nn.Linear(config.head_size + config.num_labels, config.num_labels).to(before.weight)
+        own = factor[:, None] * weight[:, : config.head_size]
+        self.classifier.weight.copy_(torch.cat([own, torch.eye(config.num_labels).to(own)], dim=1))
+        self.classifier.bias.copy_(factor * bias + shift)
 
     @can_return_tuple
     def forward(
@@ -514,7 +573,7 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
 
         With `labels`, float (rows, outputs), it also returns a mean squared error as `loss`; the training script has its
         own. `hidden_states` are those of `KmerConvModel`, of the strand as given, or as drawn. `inputs_embeds` are of one
-        strand: only a network that reads one takes them.
+        strand and tell no ids: only a network that reads one strand and has no linear term takes them.
         """
         config, n_strands = self.config, 1
         wants_states = self._wants_hidden_states(output_hidden_states, output_attentions)
@@ -523,9 +582,9 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
         attention_mask = None if attention_mask is None else rolled(attention_mask, shift)
         check_kmers(tokens, attention_mask, 1)
         check_ends(tokens)
+        if inputs_embeds is not None and (config.both_strands or config.linear_term):
+            raise ValueError("`inputs_embeds`: the network needs ids, for the other strand or for its linear term")
         if config.both_strands:
-            if inputs_embeds is not None:
-                raise ValueError("`inputs_embeds`: the network reads both strands, and only ids tell the other one")
             other = reverse_complement_ids(tokens, attention_mask, config.kmer_k, config.kmer_alphabet)
             if self.training:
                 is_turned = torch.rand(tokens.shape[0], 1, device=tokens.device) < 0.5
@@ -537,7 +596,10 @@ class KmerConvForSequenceClassification(KmerConvPreTrainedModel):
         values = nn.functional.silu(self.mapper_norm(self.mapper(stages[-1])))
         n_positions = values.shape[2] if mask is None else mask.sum(dim=2).clamp(min=1)
         pooled = _inside(values, mask).sum(dim=2) / n_positions
-        every = self.classifier(self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled)))))
+        features = self.dropout(nn.functional.silu(self.dense_norm(self.dense(pooled))))
+        if self.linear_term is not None:
+            features = torch.cat([features, self.linear_term(tokens).to(features.dtype)], dim=1)
+        every = self.classifier(features)
         logits, loss, states = every.unflatten(0, (n_strands, -1)).mean(dim=0), None, None
         if labels is not None:
             self._check_regression()

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from accelerate import PartialState
-from transformers import AutoModelForSequenceClassification, EvalPrediction
+from transformers import AutoModelForSequenceClassification, EvalPrediction, PretrainedConfig
 
 from kmerbert.cli.flags import RegressionDataArguments, RegressionModelArguments
 from kmerbert.cli.parser import names_any, parse
@@ -45,6 +45,7 @@ from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.folds import describe_folds, join_folds
 from kmerbert.training.judging import Verdict, by_baseline, ceiling_line, judge, write_baselines
+from kmerbert.training.linear_term import add_linear_term
 from kmerbert.training.losses import regression_loss
 from kmerbert.training.run import (
     finish_fold,
@@ -65,8 +66,19 @@ from tokenization_kmer import KmerTokenizer
 
 logger = logging.getLogger(__name__)
 ROOT = Path(__file__).parent
-# What a command line without a recipe, a checkpoint and a network takes.
+# What a command line without a recipe, a checkpoint and a network takes, and below how many training rows the second.
 DEFAULT_RECIPE = ROOT / "recipes" / "best" / "finetune_regression.yaml"
+SMALL_RECIPE = ROOT / "recipes" / "small" / "finetune_regression.yaml"
+FEW_ROWS = 2_000
+# In what the recipes differ. If the command line says how long to train, nothing of it is taken from the second.
+LENGTH = (
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "learning_rate",
+)
+RHYTHM = ("eval_strategy", "eval_steps", "save_strategy", "save_steps")
 NEXT_COMMAND = "python run_predict.py --model_name_or_path {} --input_file new.fa --output_file new.tsv"
 USAGE = """from transformers import pipeline
 predict = pipeline("text-classification", model="REPO", trust_remote_code=True)
@@ -79,6 +91,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     takes_default = not names_any(argv, ("config", "model_name_or_path", "model_type"))
     data_args, model_args, training_args = parse(groups, argv, __doc__, DEFAULT_RECIPE if takes_default else None)
     means_bert = takes_default and asks_for_bert(model_args)
+    few_rows_args = None
+    if takes_default and not means_bert and not names_any(argv, LENGTH):
+        few_rows_args = parse(groups, argv, __doc__, SMALL_RECIPE)[-1]
     if means_bert:
         data_args, model_args, training_args = parse(groups, [*(argv or sys.argv[1:]), "--model_type=bert"], __doc__)
 
@@ -96,8 +111,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             )
         command = command_line(Path(__file__).name, argv)
         if data_args.cross_validates:
-            return cross_validate(data_args, model_args, training_args, folder, command)
-        trainer, card, metrics = fit(data_args, model_args, training_args, folder, command)
+            return cross_validate(data_args, model_args, training_args, folder, command, few_rows_args)
+        trainer, card, metrics = fit(data_args, model_args, training_args, folder, command, few_rows_args)
         publish(trainer, card)
         return flatten(metrics)
 
@@ -123,6 +138,7 @@ def cross_validate(
     training_args: RegressionArguments,
     folder: RunFolder,
     command: str,
+    few_rows_args: RegressionArguments | None = None,
 ) -> dict[str, float]:
     """Fits a model for each fold, in a folder of its own, and joins them; returns the final metrics of every split."""
     names, state = read_fold_names(data_args), PartialState()
@@ -133,7 +149,7 @@ def cross_validate(
             done = ", finished before" if own_folder.is_finished else ""
             logger.info("fold %s (%d of %d): %s%s", name, fold + 1, len(names), own_folder.path, done)
             if not own_folder.is_finished:
-                trainer, card, _ = fit(data_args, model_args, own_args, own_folder, command, fold)
+                trainer, card, _ = fit(data_args, model_args, own_args, own_folder, command, few_rows_args, fold)
                 if state.is_main_process:
                     write_card(own_folder.path, own_folder.path.name, card, trainer.model.config)
                     finish_fold(own_folder)
@@ -146,7 +162,8 @@ def cross_validate(
         settings = describe_settings(training_args, result.model)
         settings["validation rows"] = "all but the test rows, each predicted by the model that has not seen it"
         settings["folds"] = f"{len(names)}; mean and SD of their models: {describe_folds(result.mean, result.sd)}"
-        verdict = judge(folder, result.baselines, training_args.load_best_model_at_end, NEXT_COMMAND)
+        chosen = chosen_by_validation(training_args, result.model.config.member_configs)
+        verdict = judge(folder, result.baselines, chosen, NEXT_COMMAND)
         card = describe(data_args, model_args, result.tokenizer, metrics, settings, verdict, len(names))
         write_card(folder.path, repository or folder.path.name, card, result.model.config)
         logger.info("the mean of the models, metrics and card: %s", folder.path)
@@ -163,9 +180,13 @@ def fit(
     training_args: RegressionArguments,
     folder: RunFolder,
     command: str,
+    few_rows_args: RegressionArguments | None = None,
     fold: int | None = None,
 ) -> Fitted:
-    """Reads, builds, trains, saves and scores; of a cross-validation, the model that a fold validates."""
+    """Reads, builds, trains, saves and scores; of a cross-validation, the model that a fold validates.
+
+    How long is trained is taken from `few_rows_args`, if it is given and there are few rows.
+    """
     names = tuple(data_args.label_columns)
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
     outputs = {"id2label": dict(enumerate(names)), "label2id": {name: output for output, name in enumerate(names)}}
@@ -178,6 +199,13 @@ def fit(
         both_strands = getattr(config, "both_strands", False)
         splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands, fold)
     check_checkpoint(config, splits)
+    if few_rows_args and not data_args.streaming and len(splits["train"]) < FEW_ROWS:
+        logger.info(
+            "%d training rows: the settings are those of recipes/small, %d steps of %d sequences",
+            *(len(splits["train"]), few_rows_args.max_steps, few_rows_args.per_device_train_batch_size),
+        )
+        for name in (*LENGTH, *RHYTHM):
+            setattr(training_args, name, getattr(few_rows_args, name))
     ceiling = ceiling_line(splits, data_args.replicates)
     earlier_rows = TrainingSample.from_text(getattr(config, "training_sample", None))
 
@@ -218,6 +246,9 @@ def fit(
     )
 
     training_metrics = train(trainer)
+    blend = None
+    if training_args.linear_term and not data_args.streaming:
+        blend = add_linear_term(trainer, splits)
     model.config.update(trained_rows())  # of a stream, they are known now
     save_run(trainer, scaler.scale, scaler.mean)
     report(trainer, "train", training_metrics)
@@ -240,8 +271,12 @@ def fit(
         if training_args.baselines and not data_args.streaming:
             baselines = write_baselines(folder, splits, names, data_args.id_column, data_args.sequence_column)
         if fold is None:  # otherwise the verdict is about the folds together
-            verdict = judge(folder, baselines, training_args.load_best_model_at_end, NEXT_COMMAND, ceiling)
+            verdict = judge(
+                folder, baselines, chosen_by_validation(training_args, [model.config]), NEXT_COMMAND, ceiling
+            )
     settings = describe_settings(training_args, model) | run_facts(trainer)
+    if blend:
+        settings["linear term"] = blend.describe()
     card = describe(data_args, model_args, tokenizer, metrics, settings, verdict)
     if trainer.is_world_process_zero():
         rows = splits["train"].examples(TRAINING_ROWS, data_args.split_seed, data_args.sequence_column)
@@ -270,6 +305,13 @@ def fit(
         write_report(folder.path / REPORT_FILE, report_facts)
         logger.info("report: %s", folder.path / REPORT_FILE)
     return Fitted(trainer, card, metrics)
+
+
+def chosen_by_validation(training_args: RegressionArguments, configs: Sequence[PretrainedConfig]) -> list[str]:
+    """What the validation rows chose of models with these configurations, for the verdict."""
+    chosen = ["the checkpoint"] if training_args.load_best_model_at_end else []
+    has_term = training_args.linear_term and any(getattr(config, "linear_term", False) for config in configs)
+    return chosen + ["the weight of the linear term"] * has_term
 
 
 def describe(

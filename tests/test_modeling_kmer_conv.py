@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ import run_finetune_regression
 import run_predict
 import run_pretrain_mlm
 from kmerbert.dna.sequences import reverse_complement
-from kmerbert.models.outputs import score_masked_tokens
+from kmerbert.models.outputs import rescale_outputs, score_masked_tokens
 from modeling_kmer_conv import (
     KmerConvConfig,
     KmerConvForMaskedLM,
@@ -298,6 +299,47 @@ def test_embeddings_and_hidden_states() -> None:
     for mine, theirs in zip(states, outputs.hidden_states, strict=True):
         torch.testing.assert_close(mine, theirs)
     assert len(masked.hidden_states) == 3
+
+
+@pytest.mark.parametrize("both_strands", [True, False])
+def test_linear_term(both_strands: bool, tmp_path: Path) -> None:
+    """Every output becomes output * factor + the sum over the k-mers + shift, again and again, and so does what is saved."""
+    tokenizer, k = KmerTokenizer(2), 2
+    model = build(tokenizer, num_labels=2, both_strands=both_strands)
+    rows = ["ACGTACGGTT", "GATTACA", "ACNNNNGT"]
+    batch = tokenizer(rows, padding=True, return_tensors="pt")
+    random = np.random.default_rng(0)
+    values = {"".join(kmer): random.normal(size=2) for kmer in product("ATCG", repeat=k)}
+    with torch.no_grad():
+        expected = model(**batch).logits.numpy()
+    for factor, shift in (([0.5, 2.0], [0.0, 1.0]), ([0.8, 0.0], [-1.0, 0.5])):
+        numbers = np.array([[0, 0]] * 5 + [values[kmer] for kmer in tokenizer.convert_ids_to_tokens(range(5, 21))])
+        model.add_linear_term(*(torch.tensor(part) for part in (numbers, factor, shift)))
+        strands = [[row, reverse_complement(row)] if both_strands else [row] for row in rows]
+        sums = [
+            np.mean([sum(values.get(s[i : i + k], 0) for i in range(len(s) - k + 1)) for s in pair], axis=0)
+            for pair in strands
+        ]
+        expected = expected * factor + np.array(sums) + shift
+        with torch.no_grad():
+            np.testing.assert_allclose(model(**batch).logits, expected, atol=1e-5)
+    model.save_pretrained(tmp_path)
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert not list(again.linear_term.parameters())
+    with torch.no_grad():
+        np.testing.assert_allclose(again(**batch).logits, expected, atol=1e-5)
+    with fails("`inputs_embeds`"):
+        again(inputs_embeds=torch.zeros(1, 8, 8))
+    rescale_outputs(again, [3, 1], [1, 0])
+    with torch.no_grad():
+        np.testing.assert_allclose(again(**batch).logits, expected * [3, 1] + [1, 0], atol=1e-5)
+
+
+def test_a_new_linear_term_is_nothing_and_is_not_trained() -> None:
+    model = build(KmerTokenizer(2), linear_term=True)
+    assert not model.linear_term.weight.any()
+    model.train()(torch.randint(5, 21, (4, 12)), labels=torch.ones(4, 1)).loss.backward()
+    assert model.classifier.weight.grad.abs().sum() > 0
 
 
 def test_options_are_honoured_or_refused() -> None:

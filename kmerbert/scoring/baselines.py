@@ -24,6 +24,7 @@ N_COLUMNS = sum(4**k for k in range(1, LONGEST_KMER + 1))
 # Half-decade steps: wide enough for 100 rows as for 50,000; the error is flat around its minimum.
 ALPHAS = tuple(10.0 ** (exponent / 2) for exponent in range(11))
 LEAST_ROWS = 10
+FEW_ROWS = 1_500  # which cost little to hold out tenth by tenth, and of which one tenth would choose by chance
 # The best penalty hardly depends on the number of rows (it is the noise's variance over that of the weights), so that some
 # rows choose it for all.
 ROWS_TO_CHOOSE = 10_000
@@ -62,16 +63,17 @@ def count_kmers(sequences: Sequence[str]) -> "sparse.csr_matrix":
 def fit_ridge(
     counts: "sparse.csr_matrix", measured: np.ndarray, together: np.ndarray | None = None, seed: int = 0
 ) -> "Ridge":
-    """Fits the ridge regression, with the penalty that predicts a held-out tenth of the rows best.
+    """Fits the ridge regression, with the penalty that predicts held-out rows best.
 
-    A random tenth is held out, every penalty of `ALPHAS` is fitted to the rest and judged by its mean squared error on
-    the tenth, and the best is fitted to all rows. Of more than `ROWS_TO_CHOOSE` rows, so many choose the penalty.
+    A random tenth of the rows is held out, every penalty of `ALPHAS` is fitted to the rest and judged by its squared error on
+    the tenth. Of at most `FEW_ROWS` rows, each tenth is held out once; of more than `ROWS_TO_CHOOSE`, so many choose. The best
+    penalty is fitted to all rows.
 
     Args:
         counts: Counts (n, k-mers), float64.
         measured: Measured values (n,), float64.
         together: int array (n,), equal for rows that are held out together; None if each is on its own.
-        seed: Seed of the choice of the held-out tenth.
+        seed: Seed of the tenths.
 
     Returns:
         The fitted model; `alpha` is the chosen penalty.
@@ -85,23 +87,48 @@ def fit_ridge(
         raise ValueError(
             f"{len(measured)} training rows: at least {LEAST_ROWS} are needed to choose the penalty on a tenth of them"
         )
+    order, number = _in_groups(len(measured), together, seed)
+    is_few = len(order) <= FEW_ROWS
+    # The group at the edge of a tenth is on one side.
+    tenths = [(held_out, order[~np.isin(number[order], number[held_out])]) for held_out in np.array_split(order, 10)]
+    tenths = [(held_out, rest) for held_out, rest in tenths if len(rest)][: None if is_few else 1]
+    gram = (counts @ counts.T).toarray() if is_few else None
+    errors = np.zeros(len(ALPHAS))
+    for held_out, rest in tenths:
+        if is_few:
+            predicted = _predict_by_gram(gram[np.ix_(rest, rest)], gram[np.ix_(held_out, rest)], measured[rest])
+        else:
+            models = [Ridge(alpha=alpha, solver="sparse_cg").fit(counts[rest], measured[rest]) for alpha in ALPHAS]
+            predicted = np.stack([model.predict(counts[held_out]) for model in models])
+        errors += ((predicted - measured[held_out]) ** 2).sum(axis=1)
+    alpha = ALPHAS[int(np.argmin(errors))] if tenths else ALPHAS[-1]
+    return Ridge(alpha=alpha, solver="sparse_cg").fit(counts, measured)
+
+
+def _in_groups(n: int, together: np.ndarray | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in random order, those of a group one after the other, at most `ROWS_TO_CHOOSE`; and the group of each of the n."""
     random = np.random.default_rng(seed)
     if together is None:
-        order = random.permutation(len(measured))[:ROWS_TO_CHOOSE]
-    else:  # whole groups, one after the other
-        labels, number = np.unique(together, return_inverse=True)
-        order = np.argsort(random.permutation(len(labels))[number], kind="stable")[:ROWS_TO_CHOOSE]
-    held_out, rest = np.split(order, [max(1, len(order) // 10)])
-    if together is not None:  # the group at the edge is on one side
-        rest = rest[~np.isin(together[rest], together[held_out])]
-    held_out_counts, rest_counts = counts[held_out], counts[rest]
+        return random.permutation(n)[:ROWS_TO_CHOOSE], np.arange(n)
+    groups, number = np.unique(together, return_inverse=True)
+    return np.argsort(random.permutation(len(groups))[number], kind="stable")[:ROWS_TO_CHOOSE], number
 
-    def error(alpha: float) -> float:
-        model = Ridge(alpha=alpha, solver="sparse_cg").fit(rest_counts, measured[rest])
-        return float(np.mean((model.predict(held_out_counts) - measured[held_out]) ** 2))
 
-    alpha = min(ALPHAS, key=error) if len(rest) else ALPHAS[-1]
-    return Ridge(alpha=alpha, solver="sparse_cg").fit(counts, measured)
+def _predict_by_gram(gram: np.ndarray, cross: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Predictions of ridge regressions with every penalty of `ALPHAS`, from one decomposition of the rows' products.
+
+    Args:
+        gram: float64 (n, n), products of the n training rows' features.
+        cross: float64 (m, n), products of m other rows' features with them.
+        measured: float64 (n,).
+
+    Returns:
+        float64 (penalties, m).
+    """
+    mean = gram.mean(axis=0)
+    values, vectors = np.linalg.eigh(gram - mean - mean[:, None] + mean.mean())
+    target, seen = vectors.T @ (measured - measured.mean()), (cross - mean) @ vectors
+    return np.stack([measured.mean() + seen @ (target / (values.clip(min=0) + alpha)) for alpha in ALPHAS])
 
 
 def gc_content(sequences: Sequence[str]) -> np.ndarray:

@@ -210,6 +210,11 @@ class RegressionArguments(KmerTrainingArguments):
         True,
         "Fit ridge regression on k-mer counts, GC content and the mean to the same training rows, for the verdict: seconds.",
     )
+    linear_term: bool = flag(
+        True,
+        "Add ridge regression on the network's own k-mers to its answer, as far as the validation rows say that it helps. For "
+        "`kmer_conv`, without --streaming.",
+    )
     loss: Literal["mse", "smooth_l1"] = flag(
         "mse",
         "Squared error, or smooth L1 (Huber), which outliers disturb less. Smooth L1 is squared up to an error of one unit "

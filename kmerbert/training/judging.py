@@ -114,7 +114,7 @@ def ceiling_line(splits: Mapping[str, TokenDataset], columns: Sequence[str]) -> 
 def judge(
     folder: RunFolder,
     baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
-    chose_checkpoint: bool,
+    chosen: Sequence[str],
     command: str,
     ceiling: str = "",
 ) -> Verdict | None:
@@ -125,7 +125,7 @@ def judge(
     Args:
         folder: With the predictions of the model, and perhaps of the ridge regression.
         baselines: Result of `write_baselines`.
-        chose_checkpoint: Whether the validation rows chose the saved weights.
+        chosen: What the validation rows chose, such as the checkpoint.
         command: What to type next, with `{}` for the folder.
         ceiling: A sentence about the best r that is possible; empty if that is not known.
 
@@ -138,7 +138,7 @@ def judge(
         return None
     ridge = path / BASELINE_FILE.format(split)
     comparison = Comparison.read(str(path / f"{split}_predictions.tsv"), str(ridge) if ridge.exists() else None)
-    seen = "validation rows, which also chose the checkpoint" if chose_checkpoint else "validation rows"
+    seen = f"validation rows, which also chose {' and '.join(chosen)}" if chosen else "validation rows"
     rows = "test rows, which the training never saw" if split == "test" else seen
     lines, following = comparison.verdict(rows, ceiling), command.format(shlex.quote(str(path)))
     result = Verdict(split, lines, dict(baselines.get(split, {})))

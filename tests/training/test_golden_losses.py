@@ -27,7 +27,7 @@ REGRESSION = {
     "bert": ({"model_type": "bert", "config_overrides": BERT}, [2.82688, 3.17447, 2.01443, 2.33255, 2.59918], 13.1942),
     "modernbert": ({}, [1.4302, 1.96022, 1.21118, 1.10485, 0.90999], 6.78618),  # from `save_modernbert`
     "convolutions": (
-        {"model_type": "kmer_conv", "config_overrides": CONV},
+        {"model_type": "kmer_conv", "config_overrides": CONV, "linear_term": False},
         [1.22205, 1.09978, 1.01501, 1.04922, 0.96364],
         6.13371,
     ),
@@ -37,7 +37,12 @@ REGRESSION = {
         9.59779,
     ),
     "two outputs with missing values": (
-        {"model_type": "kmer_conv", "config_overrides": CONV, "label_column": "expression,second"},
+        {
+            "model_type": "kmer_conv",
+            "config_overrides": CONV,
+            "label_column": "expression,second",
+            "linear_term": False,
+        },
         [1.31469, 1.13855, 1.2179, 1.06718, 1.00853],
         6.07047,
     ),
