@@ -201,8 +201,8 @@ def fit(
     check_checkpoint(config, splits)
     if few_rows_args and not data_args.streaming and len(splits["train"]) < FEW_ROWS:
         logger.info(
-            "%d training rows: the settings are those of recipes/small, %d steps of %d sequences",
-            *(len(splits["train"]), few_rows_args.max_steps, few_rows_args.per_device_train_batch_size),
+            "%d training rows, fewer than %d: %d steps of %d sequences instead, as in recipes/small",
+            *(len(splits["train"]), FEW_ROWS, few_rows_args.max_steps, few_rows_args.per_device_train_batch_size),
         )
         for name in (*LENGTH, *RHYTHM):
             setattr(training_args, name, getattr(few_rows_args, name))

@@ -275,6 +275,26 @@ def test_without_a_network_the_best_recipe_is_taken(tmp_path: Path, capsys: pyte
     assert all(torch.equal(weights[0][name], weight) for name, weight in weights[1].items())
 
 
+@pytest.mark.parametrize(("more", "n_steps", "batch"), [([], 2, 8), (["--num_train_epochs=1"], 1, 256)])
+def test_few_rows_are_trained_on_for_more_steps(
+    more: list[str], n_steps: int, batch: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless the command line says how long to train."""
+    recipe = run_finetune_regression.SMALL_RECIPE.read_text()
+    assert "max_steps: 1200" in recipe
+    (tmp_path / "small.yaml").write_text(recipe.replace("1200", "2").replace("batch_size: 32", "batch_size: 8"))
+    monkeypatch.setattr(run_finetune_regression, "SMALL_RECIPE", tmp_path / "small.yaml")
+    table, out = planted_table(tmp_path / "train.tsv", 40), tmp_path / "out"
+    main([f"--train_file={table}", f"--output_dir={out}", *more])
+    state = json.loads((out / "trainer_state.json").read_text())
+    assert (state["global_step"], state["train_batch_size"]) == (n_steps, batch)
+    monkeypatch.setattr(run_finetune_regression, "FEW_ROWS", 32)  # as many as there are
+    if not more:
+        main([f"--train_file={table}", f"--output_dir={out}2"])
+        state = json.loads((tmp_path / "out2" / "trainer_state.json").read_text())
+        assert (state["num_train_epochs"], state["train_batch_size"]) == (12, 256)
+
+
 @pytest.mark.parametrize(
     ("argv", "has_default"),
     [
