@@ -128,7 +128,7 @@ def add_ceiling(args: EvaluationArguments, metrics: dict[str, Any], predicted: "
     if not args.replicate_columns:
         return ""
     names = split_names(args.replicate_columns)
-    replicates = read_replicates(args.replicate_file or args.predictions_file, names, predicted)
+    replicates = read_replicates(args.replicate_file or args.predictions_file, names, predicted, args.sheet)
     ceiling = noise_ceiling(replicates, names)
     metrics |= ceiling._asdict()
     return ceiling.line()

@@ -59,7 +59,7 @@ from kmerbert.training.run import (
     start_run,
     train,
 )
-from kmerbert.training.splits import check_checkpoint, load_flanks, load_splits, read_fold_names
+from kmerbert.training.splits import check_checkpoint, load_flanks, load_splits, read_fold_names, settle_columns
 from kmerbert.training.trainer import RunTrainer
 from modeling_kmer_regression import KmerBertConfig
 from tokenization_kmer import KmerTokenizer
@@ -96,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         few_rows_args = parse(groups, argv, __doc__, SMALL_RECIPE)[-1]
     if means_bert:
         data_args, model_args, training_args = parse(groups, [*(argv or sys.argv[1:]), "--model_type=bert"], __doc__)
+    remark = settle_columns(data_args)
 
     with start_run(training_args, model_args, data_args) as folder:
         if means_bert:
@@ -109,6 +110,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             logger.info(
                 "`model_type` kmer_conv with the settings of --help: leave it out, or give `config`, for those of recipes/best"
             )
+        if remark:
+            logger.info("%s", remark)
         command = command_line(Path(__file__).name, argv)
         if data_args.cross_validates:
             return cross_validate(data_args, model_args, training_args, folder, command, few_rows_args)
@@ -197,7 +200,8 @@ def fit(
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)
-        splits = load_splits(data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands, fold)
+        settings = data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands, fold
+        splits = load_splits(*settings, folder.list_rejected)
     check_checkpoint(config, splits)
     if few_rows_args and not data_args.streaming and len(splits["train"]) < FEW_ROWS:
         logger.info(
@@ -295,7 +299,8 @@ def fit(
             training_sequences=rows.sequences,
             training_labels=rows.labels,
             both_strands=both_strands,
-            counts={f"{split}: {what}": n for split, part in splits.items() for what, n in part.counts().items()},
+            counts={f"{split}: {what}": n for split, part in splits.items() for what, n in part.counts().items()}
+            | {f"{file}: rows left out": n for part in splits.values() for file, n in part.rejected().items()},
             log_history=trainer.state.log_history,
             saved_step=saved_step(trainer),
             settings=card.settings,

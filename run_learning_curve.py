@@ -46,7 +46,7 @@ from kmerbert.training.checkpoints import (
 )
 from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import FolderLock
-from kmerbert.training.splits import load_splits
+from kmerbert.training.splits import load_splits, settle_columns
 from tokenization_kmer import Flanks
 
 logger = logging.getLogger(__name__)
@@ -84,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             )
     set_up_logging(True)
     check_launch(1)
+    if remark := settle_columns(data_args):
+        logger.info("%s", remark)
     logging.getLogger("kmerbert").setLevel(logging.WARNING)  # what is said of each training is in its log
     settings = run_settings(training_args, model_args, data_args) | changeable_settings(training_args)
     folder = Path(training_args.output_dir)

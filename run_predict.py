@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
 
     state = start(args.use_cpu)
     if args.input_file:
-        source = open_file(args.input_file, args.sequence_column, labels)
+        source = open_file(args.input_file, args.sequence_column, labels, args.sheet)
     else:
         source = open_dataset(args.dataset_name, args.dataset_config_name, args.dataset_split)
     keys = read_keys(args.keys_file) if args.keys_file else None

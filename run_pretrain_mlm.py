@@ -10,6 +10,7 @@ tokenizer, metrics and a model card to --output_dir; run_finetune_regression.py 
 
 import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,9 +31,10 @@ from kmerbert.training.flags import PretrainingArguments
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.losses import masked_lm_loss
 from kmerbert.training.run import flatten, plan_evaluations, report, run_facts, save_run, start_run, train
-from kmerbert.training.splits import load_flanks, load_splits
+from kmerbert.training.splits import load_flanks, load_splits, settle_columns
 from kmerbert.training.trainer import RunTrainer
 
+logger = logging.getLogger(__name__)
 USAGE = """from transformers import pipeline
 fill = pipeline("fill-mask", model="REPO", trust_remote_code=True)
 fill("TGCATTTTTTTCACATC[MASK]GGTTACGGCTGTT")"""
@@ -43,8 +45,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     groups = (PretrainingDataArguments, ModelArguments, PretrainingArguments)
     data_args, model_args, training_args = parse(groups, argv, __doc__)
     training_args.batch_eval_metrics = True  # MaskedMetrics is called batch by batch
+    remark = settle_columns(data_args)
 
     with start_run(training_args, model_args, data_args) as folder:
+        if remark:
+            logger.info("%s", remark)
         return fit(data_args, model_args, training_args, folder)
 
 
@@ -62,7 +67,13 @@ def fit(
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)
         splits = load_splits(
-            data_args, training_args, tokenizer, max_tokens(config), flanks=flanks, both_strands=both_strands
+            data_args,
+            training_args,
+            tokenizer,
+            max_tokens(config),
+            flanks=flanks,
+            both_strands=both_strands,
+            list_rejected=folder.list_rejected,
         )
     plan_evaluations(training_args, splits, MASKED_LM_METRICS)
     facts = splits["train"].facts() | {"code_version": code_version(Path(__file__).parent)}

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 
 from transformers.hf_argparser import HfArg
 
-FILE_ENDINGS = ".tsv .csv .txt .jsonl .parquet .fa, also compressed"
+FILE_ENDINGS = ".tsv .csv .xlsx .txt .jsonl .parquet .fa, also compressed"
+EXCEL_ENDINGS = (".xlsx", ".xlsm")
 HELD_OUT_PERCENTAGE = 10.0  # of the rows, for validation and for the final score
 
 
@@ -125,14 +126,22 @@ class SequenceDataArguments:
         "Held-out rows to score during training, same formats. They choose the best checkpoint, if --load_best_model_at_end.",
     )
     test_file: str | None = flag(None, "Held-out rows to score after training, same formats.")
+    sheet: str | None = flag(None, "Sheet of the Excel files (.xlsx) to read. Default: the only one that has rows.")
     dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of files.")
     dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
     train_split_name: str = flag("train", "Split of the Hub dataset to train on.")
     validation_split_name: str = flag("validation", "Split of the Hub dataset to score during training, if any.")
     test_split_name: str = flag("test", "Split of the Hub dataset to score after training, if any.")
-    sequence_column: str = flag("sequence", "Column with the DNA.")
+    sequence_column: str = flag(
+        "sequence", "Column with the DNA. In a file without a column of that name, the one that has DNA is taken."
+    )
     id_column: str | None = flag(
         None, "Column with the rows' ids, which must all differ. Default: id, if there is one."
+    )
+    on_bad_rows: Literal["error", "drop"] = flag(
+        "error",
+        "Rows that cannot be used (no DNA, no number): stop with an error, or leave them out if they are at most half. All of "
+        "them are listed in rejected_rows.tsv in the output folder.",
     )
     streaming: bool = flag(
         False,
@@ -194,6 +203,7 @@ class SequenceDataArguments:
             raise ValueError("--sequence_column is empty: name the column with the DNA")
         if self.train_file and self.dataset_name:
             raise ValueError(f"--train_file {self.train_file!r} and --dataset_name {self.dataset_name!r}: give one")
+        _check_sheet(self, "train_file", "validation_file", "test_file")
         if self.streaming:
             _check_streaming(self)
         elif self.dataset_name and (self.validation_file or self.test_file or self.split_column):
@@ -233,10 +243,24 @@ def _check_streaming(arguments: SequenceDataArguments) -> None:
                 f"--{name} {value} needs all training rows before the first batch: leave out --streaming, or it; rows to "
                 "validate and test on come from --validation_file and --test_file"
             )
+    if arguments.on_bad_rows != "error":
+        raise ValueError(
+            f"--on_bad_rows {arguments.on_bad_rows}: with --streaming each row is checked when it is read: leave out one of "
+            "the two"
+        )
     if arguments.validation_split_percentage not in (0, SequenceDataArguments.validation_split_percentage):
         raise ValueError(
             f"--validation_split_percentage {arguments.validation_split_percentage}: with --streaming no rows are held "
             "out: leave it out and give --validation_file"
+        )
+
+
+def _check_sheet(arguments: Any, *names: str) -> None:
+    """Raises ValueError if a sheet is named, but none of the files is of Excel."""
+    files = [file for name in names if (file := getattr(arguments, name))]
+    if arguments.sheet and not any(ending in file.lower() for file in files for ending in EXCEL_ENDINGS):
+        raise ValueError(
+            f"--sheet {arguments.sheet!r} is of an Excel file (.xlsx), but none is given in {', '.join(f'--{name}' for name in names)}"
         )
 
 
@@ -327,7 +351,8 @@ class RegressionDataArguments(SequenceDataArguments):
 
     label_column: str = flag(
         "expression",
-        "Column with the measured values; several are comma-separated, a name with a comma in double quotes.",
+        "Column with the measured values; several are comma-separated, a name with a comma in double quotes. In a file without "
+        "a column of the default name, the only one that has numbers is taken.",
     )
     test_split_percentage: float | None = flag(
         None,
@@ -471,10 +496,13 @@ class PredictionArguments:
     model_name_or_path: str | None = flag(None, "Model: a folder or Hub name; several, comma-separated, are averaged.")
     model_revision: str = flag("main", "Branch, tag or commit of models on the Hub.")
     input_file: str | None = flag(None, f"Sequences: {FILE_ENDINGS}.")
+    sheet: str | None = flag(None, "Sheet of an Excel file (.xlsx) to read. Default: the only one that has rows.")
     dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of a file.")
     dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
     dataset_split: str = flag("test", "Split of the Hub dataset to predict for.")
-    sequence_column: str = flag("sequence", "Column with the DNA.")
+    sequence_column: str = flag(
+        "sequence", "Column with the DNA. In a table without a column of that name, the one that has DNA is taken."
+    )
     id_column: str | None = flag(
         None, "Column with the rows' ids. Default: id, if there is one, otherwise line or row numbers."
     )
@@ -517,6 +545,7 @@ class PredictionArguments:
             raise ValueError("give one of --input_file (a table or FASTA file) and --dataset_name (a Hub dataset)")
         if self.interval_coverage is not None and not self.calibration_file:
             raise ValueError("--interval_coverage needs errors to learn from: give --calibration_file (see its help)")
+        _check_sheet(self, "input_file")
         _check_counts(self, "max_seq_length", "tokens_per_batch")
 
 
@@ -561,7 +590,10 @@ class EvaluationArguments:
         "Columns of repeated measurements, comma-separated, from which the highest r that a model can have is estimated.",
     )
     replicate_file: str | None = flag(
-        None, "Table (.tsv .csv .parquet) with --replicate_columns. Default: the predictions file."
+        None, "Table (.tsv .csv .xlsx .parquet) with --replicate_columns. Default: the predictions file."
+    )
+    sheet: str | None = flag(
+        None, "Sheet of an Excel --replicate_file (.xlsx) to read. Default: the only one that has rows."
     )
     run_dir: str | None = flag(None, "Output folder of a training run, to draw its curves.")
     unit: str = flag("", "Unit of the measured values, for the axes of the figures.")
@@ -571,6 +603,7 @@ class EvaluationArguments:
             raise ValueError("give --predictions_file (a table that run_predict.py wrote) and --output_dir (a folder)")
         if self.replicate_file and not self.replicate_columns:
             raise ValueError("--replicate_file is read for --replicate_columns: name them, comma-separated")
+        _check_sheet(self, "replicate_file")
         if self.leaderboard and not self.challenge_dir:
             raise ValueError("--leaderboard says which official score: give --challenge_dir (the challenge's folder)")
         if self.baseline_file and self.challenge_dir:

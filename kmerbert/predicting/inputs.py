@@ -1,5 +1,6 @@
 """Rows to predict: where they are, which columns name them, and measured values to put next to predictions."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from kmerbert.dna.sequences import is_dna
 from kmerbert.predicting.table import read_row_values
+from kmerbert.reading.guess import guess_columns
 from kmerbert.reading.rows import names_in
 from kmerbert.reading.sources import (
     Batch,
@@ -24,13 +26,25 @@ from kmerbert.reading.sources import (
 )
 
 
-def open_file(path: str | Path, sequence_column: str = "sequence", labels: Sequence[str] = ()) -> FileSource:
+logger = logging.getLogger(__name__)
+SEQUENCE = "sequence"  # what the column of the DNA is called, unless another name is given
+
+
+def open_file(
+    path: str | Path, sequence_column: str = SEQUENCE, labels: Sequence[str] = (), sheet: str | None = None
+) -> FileSource:
     """Opens a file; one without a header has at most one column of measured values, which gets the first label.
+
+    Args:
+        path: The file.
+        sequence_column: Column of the DNA.
+        labels: Columns of measured values.
+        sheet: Name of the sheet of an Excel file; None for the only one that has rows.
 
     Raises:
         ValueError: The file does not exist or is empty, or is stdin.
     """
-    source = FileSource(Path(path), sequence_column, labels[0] if labels else None)
+    source = FileSource(Path(path), sequence_column, labels[0] if labels else None, sheet=sheet)
     with readable_file("input_file", source.path):
         source.check()
     return source
@@ -41,8 +55,12 @@ def open_dataset(name: str, config_name: str | None, split: str) -> HubSource:
     return HubSource(f"{name}, {split}", load_hub_dataset(name, config_name, split))
 
 
-def open_inputs(inputs: Sequence[str] | str | Path | pd.DataFrame, sequence_column: str = "sequence") -> Source:
+def open_inputs(
+    inputs: Sequence[str] | str | Path | pd.DataFrame, sequence_column: str = SEQUENCE, sheet: str | None = None
+) -> Source:
     """Opens what a notebook has: a list of sequences, a table, or the path of a file.
+
+    Other arguments are those of `open_file`.
 
     Raises:
         ValueError: It is none of these, or the file cannot be read.
@@ -50,7 +68,7 @@ def open_inputs(inputs: Sequence[str] | str | Path | pd.DataFrame, sequence_colu
     if isinstance(inputs, str) and is_dna(inputs) and not Path(inputs).exists():
         raise ValueError(f"inputs are the text {inputs[:30]!r}, which is no file: give a list of sequences")
     if isinstance(inputs, str | Path):
-        return open_file(inputs, sequence_column)
+        return open_file(inputs, sequence_column, sheet=sheet)
     if isinstance(inputs, pd.DataFrame):
         return MemorySource(pa.Table.from_pandas(inputs, preserve_index=False))
     if isinstance(
@@ -101,8 +119,10 @@ class Inputs:
     ) -> "Inputs":
         """Settles which columns are read: as ids, the given column, otherwise `id` if there is one.
 
+        If there is no column with the usual name of the DNA, it is found by what is in it.
+
         Raises:
-            ValueError: It is unclear which column of measured values belongs to which output.
+            ValueError: It is unclear which column of measured values belongs to which output, or which has the DNA.
         """
         if len(labels) > 1 or len(outputs) > 1:
             if labels and sorted(labels) != sorted(outputs):
@@ -111,6 +131,11 @@ class Inputs:
                     f"{','.join(outputs)}"
                 )
             labels = outputs if labels else ()
+        if sequence == SEQUENCE:
+            guess = guess_columns(source, sequence, None, [*labels, *([id_column] if id_column else [])])
+            sequence = guess.sequence or sequence
+            if guess.remark:
+                logger.info("%s", guess.remark)
         return cls(source, sequence, find_id_column(source, id_column), tuple(labels))
 
     @property

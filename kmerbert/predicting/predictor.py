@@ -151,15 +151,17 @@ class Predictor:
         sequence_column: str = "sequence",
         id_column: str | None = None,
         label_columns: Sequence[str] = (),
+        sheet: str | None = None,
     ) -> pd.DataFrame:
         """Predicts for sequences as a user has them: any case, IUPAC codes, without the flanks that the model reads.
 
         Args:
             inputs: A list of sequences, a pandas table, or the path of a table or FASTA file.
-            sequence_column: Column of the DNA in a table.
+            sequence_column: Column of the DNA in a table; without a column `sequence`, the one that has DNA.
             id_column: Column of the ids; None for `id` if there is one, otherwise the row's number.
             label_columns: Columns of measured values to put next to the predictions, with the names of the outputs if
                 there are several.
+            sheet: Name of the sheet of an Excel file; None for the only one that has rows.
 
         Returns:
             Table with a row per sequence, in their order: `id`, `sequence`, `prediction` in the unit of the labels, and if
@@ -168,7 +170,7 @@ class Predictor:
         Raises:
             ValueError: A sequence is not DNA, too short or too long, or a prediction is not a number.
         """
-        source = open_inputs(inputs, sequence_column)
+        source = open_inputs(inputs, sequence_column, sheet)
         chosen = Inputs.choose(source, sequence_column, id_column, label_columns, self.outputs)
         tables = list(self.predict_tables(chosen))
         return (pa.concat_tables(tables) if tables else self._empty_table(chosen)).to_pandas()

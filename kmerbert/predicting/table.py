@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 from kmerbert.errors import counted
 from kmerbert.files import read_json, split_endings
-from kmerbert.reading.sources import FORMATS, FileSource, as_text, readable_file, to_numbers
+from kmerbert.reading.sources import FORMATS, TABLES, FileSource, as_text, readable_file, to_numbers
 
 logger = logging.getLogger(__name__)
 # Kinds of columns that hold a number for each output, and whether every row must have one.
@@ -230,9 +230,9 @@ def match_rows(keys: ArrayLike, other_keys: ArrayLike) -> np.ndarray:
     return order[np.searchsorted(other_keys, keys, sorter=order)]
 
 
-def read_headed(path: str, argument: str) -> tuple[FileSource, pd.DataFrame]:
-    """Reads the table with a header that an argument names; see `read_table`."""
-    source = FileSource(Path(path), has_header=True)
+def read_headed(path: str, argument: str, sheet: str | None = None) -> tuple[FileSource, pd.DataFrame]:
+    """Reads the table with a header that an argument names, of an Excel file perhaps a named sheet; see `read_table`."""
+    source = FileSource(Path(path), has_header=True, sheet=sheet)
     return source, read_table(source, argument)
 
 
@@ -252,8 +252,8 @@ def read_table(source: FileSource, argument: str) -> pd.DataFrame:
     with readable_file(argument, source.path):
         if source.path.is_dir():
             raise ValueError(f"`{argument}` {source.path} is a folder: name a file in it")
-        if FORMATS.get(split_endings(source.path)[0]) not in ("\t", ",", "parquet"):
-            endings = ".tsv, .csv (also compressed) or .parquet, for a challenge also .json"
+        if FORMATS.get(split_endings(source.path)[0]) not in (*TABLES, "parquet"):
+            endings = ".tsv, .csv (also compressed), .xlsx or .parquet, for a challenge also .json"
             raise ValueError(f"`{argument}` {source.path}: allowed endings are {endings}")
         source.path.open("rb").close()  # the system's own reason, if it cannot be opened
         names = list(filter(None, source.columns))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import ClassVar, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ SHORT_DNA = 6  # and one with this many letters A, C, G, T, U and N, next to oth
 # Before Python 3.11.5, `*+` behind a group matches too little (python/cpython#106052).
 _QUOTED = re.compile(rb'"[^"]*+(?:""[^"]*+)*"(?!")')
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
-_N_SHOWN = 20  # first lines that are searched for what explains a wrong header
+N_SHOWN = 20  # first lines that are searched for what explains a wrong header
 
 
 class Batch(NamedTuple):
@@ -100,6 +100,7 @@ class DelimitedFile:
 
     path: Path
     delimiter: str
+    noun: ClassVar[str] = "line"
 
     @cached_property
     def _plain(self) -> re.Pattern[bytes]:
@@ -123,14 +124,14 @@ class DelimitedFile:
         for records in self._records():
             bounds = [*records.starts()[0][:3].tolist(), len(records.text)][:3]
             rows += [records.text[start:end].decode().rstrip("\n") for start, end in pairwise(bounds)]
-            lines += records.text[: 1 << 16].decode(errors="replace").split("\n")[:_N_SHOWN]
+            lines += records.text[: 1 << 16].decode(errors="replace").split("\n")[:N_SHOWN]
             if len(rows) > 1:
                 break
         if not rows:
             raise ValueError(f"{self.path} is empty: it has no rows")
         first, second = (self._cells(row) if row else [] for row in [*rows, ""][:2])
         is_quoted = len(rows) > 1 and all(row.startswith('"') for row in rows[:2])
-        return Head(rows[0], first or [""], second, is_quoted, lines[:_N_SHOWN])
+        return Head(rows[0], first or [""], second, is_quoted, lines[:N_SHOWN])
 
     def batches(self, columns: Sequence[str], names: Sequence[str], has_header: bool) -> Iterator[Batch]:
         """Reads columns as text.

@@ -14,6 +14,7 @@ from pandas.util import hash_array
 
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, reverse_complements, windows
 from kmerbert.errors import counted
+from kmerbert.reading.bad_rows import RowError
 from kmerbert.reading.sources import Batch, Source, as_text, to_numbers
 from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer
 
@@ -34,6 +35,7 @@ class RowSpec:
         sequence: Column of the DNA.
         labels: Columns of measured values.
         id, split, group: Columns of the rows' ids, splits and groups; None for none.
+        filled: Further columns in which no row may be empty.
         window, step: Bases of the windows that sequences are cut into, and from window to window; None for whole sequences,
             and for the length of a window.
         short_windows: Share of windows of a random, shorter length.
@@ -42,6 +44,7 @@ class RowSpec:
         max_tokens: Tokens, special ones included, that the model can read; None for no limit.
         flanks: Added before anything is cut.
         both_strands: Whether to say which sequences are the same but for the strand.
+        drops_bad_rows: Whether rows that cannot be used are left out, instead of being an error.
     """
 
     sequence: str
@@ -49,6 +52,7 @@ class RowSpec:
     id: str | None = None
     split: str | None = None
     group: str | None = None
+    filled: tuple[str, ...] = ()
     window: int | None = None
     step: int | None = None
     short_windows: float = 0.0
@@ -57,11 +61,12 @@ class RowSpec:
     max_tokens: int | None = None
     flanks: Flanks | None = None
     both_strands: bool = False
+    drops_bad_rows: bool = False
 
     @property
     def columns(self) -> list[str]:
         """All columns to read, once each."""
-        names = (self.sequence, *self.labels, self.id, self.split, self.group)
+        names = (self.sequence, *self.labels, self.id, self.split, self.group, *self.filled)
         return list(dict.fromkeys(name for name in names if name))
 
 
@@ -84,7 +89,8 @@ def read_rows(
         reverse complement would be different).
 
     Raises:
-        ValueError: A row cannot be used; the message has its location and what is wrong.
+        RowError: A row cannot be used; the message has its location and what is wrong.
+        ValueError: A column or a setting cannot be used.
     """
     sequences, columns = _check(batch, source, spec)
     if spec.both_strands and not spec.window:
@@ -94,10 +100,11 @@ def read_rows(
             sequences = spec.flanks.extend(sequences)
         except LookupError as error:
             row, problem = error.args
-            raise ValueError(
-                f"{source.location(int(batch.numbers[row]))}: {problem}: with {'the model' if is_trained else '`flank_file`'} "
-                "all sequences must be of one kind; fix or remove the row"
-            ) from None
+            reason = (
+                f"{problem}: with {'the model' if is_trained else '`flank_file`'} all sequences must be of one kind; fix or "
+                "remove the row"
+            )
+            raise RowError(source, batch.numbers[row], spec.sequence, sequences[row], reason) from None
     sequences, columns = _fit(sequences, columns, source, spec, tokenizer, is_trained)
     if spec.both_strands and spec.window:
         columns["strand_keys"] = hash_strands(sequences)
@@ -113,15 +120,14 @@ def read_labels(batch: Batch, source: Source, names: Sequence[str]) -> np.ndarra
     """Reads measured values, float64 (n, outputs), NaN where one of several is missing.
 
     Raises:
-        ValueError: A value is not a number, or a row has none; the message has its location.
+        RowError: A value is not a number, or a row has none.
     """
     labels = np.column_stack([to_numbers(batch.columns[name], source, batch.numbers, name) for name in names])
     unlabelled = np.flatnonzero(np.isnan(labels).all(axis=1))
     if len(unlabelled):
-        raise ValueError(
-            f"{source.location(int(batch.numbers[unlabelled[0]]))}: no value in {' or '.join(names)}: every row needs one; "
-            "remove rows without one"
-        )
+        columns = " or ".join(names)
+        reason = f"no value in {columns}: every row needs one; remove rows without one"
+        raise RowError(source, batch.numbers[unlabelled[0]], columns, "", reason)
     return labels
 
 
@@ -156,7 +162,8 @@ def names_in(batch: Batch, source: Source, column: str) -> list[str]:
     """Returns a column of ids, groups or other names as text, without the blanks around them.
 
     Raises:
-        ValueError: A row has none; the message has its location.
+        RowError: A row has none.
+        ValueError: The column is not text in UTF-8.
     """
     try:
         values = pc.utf8_trim_whitespace(as_text(batch.columns[column]).fill_null("")).to_pylist()
@@ -164,15 +171,9 @@ def names_in(batch: Batch, source: Source, column: str) -> list[str]:
         first, last = (source.location(int(batch.numbers[row])) for row in (0, -1))
         raise ValueError(f"{first} to {last}: {column} is not text in UTF-8: write the column as text") from None
     if "" in values:
-        location = source.location(int(batch.numbers[values.index("")]))
-        raise ValueError(f"{location}: {column} is empty: every row needs one")
+        row = values.index("")
+        raise RowError(source, batch.numbers[row], column, "", f"{column} is empty: every row needs one")
     return values
-
-
-def check_ids(source: Source, column: str) -> None:
-    """Raises ValueError for a row without an id, before any work is done for rows that are written with theirs."""
-    for batch in source.batches([column]):
-        names_in(batch, source, column)
 
 
 def hash_strands(sequences: list[str]) -> np.ndarray:
@@ -225,35 +226,40 @@ def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict
         raise ValueError(f"{source.name}: the column {spec.sequence!r} holds {column.type}, not text")
     columns = {"numbers": batch.numbers}
 
-    def location(row: int) -> str:
-        return source.location(int(batch.numbers[row]))
+    def bad_row(row: int, column: str, value: str, reason: str) -> RowError:
+        return RowError(source, batch.numbers[row], column, value, reason)
 
     def texts(column: str) -> list[str]:
         return names_in(batch, source, column)
 
-    sequences = _canonical(pc.ascii_trim_whitespace(as_text(column).fill_null("")), location)
+    sequences = _canonical(
+        pc.ascii_trim_whitespace(as_text(column).fill_null("")), lambda row, *why: bad_row(row, spec.sequence, *why)
+    )
     if spec.labels:
         columns["labels"] = read_labels(batch, source, spec.labels)
     if spec.split:
         names = texts(spec.split)
         for row, name in enumerate(names):
             if name.lower() not in SPLIT_NAMES:
-                raise ValueError(f"{location(row)}: {spec.split} is {name!r}: allowed are train, validation and test")
+                reason = f"{spec.split} is {name!r}: allowed are train, validation and test"
+                raise bad_row(row, spec.split, name, reason)
         columns["splits"] = np.array([SPLIT_NAMES[name.lower()] for name in names], np.int8)
     if spec.group:
         columns["groups"] = hash_texts(texts(spec.group))
     if spec.id:
         columns["names"] = hash_texts(texts(spec.id))
+    for name in spec.filled:
+        texts(name)
     return sequences, columns
 
 
-def _canonical(array: pa.StringArray, location: Callable[[int], str]) -> list[str]:
-    """Sequences in the letters ACGTN; the whole batch is translated at once."""
+def _canonical(array: pa.StringArray, bad_row: Callable[[int, str, str], RowError]) -> list[str]:
+    """Sequences in the letters ACGTN, all translated at once; `bad_row` makes an error of row, value and reason."""
     array = pa.concat_arrays([array])  # offsets that begin at 0
     offsets = np.frombuffer(array.buffers()[1], np.int32, len(array) + 1)
     empty = np.flatnonzero(np.diff(offsets) == 0)
     if len(empty):
-        raise ValueError(f"{location(int(empty[0]))}: the sequence is empty: remove the row")
+        raise bad_row(int(empty[0]), "", "the sequence is empty: remove the row")
     letters = bytes(array.buffers()[2] or b"")[: offsets[-1]].translate(CANONICAL)
     bad = letters.find(BAD.encode())
     if bad >= 0:
@@ -261,7 +267,7 @@ def _canonical(array: pa.StringArray, location: Callable[[int], str]) -> list[st
         try:
             canonical(array[row].as_py())
         except ValueError as error:
-            raise ValueError(f"{location(row)}: {error}") from None
+            raise bad_row(row, array[row].as_py(), str(error)) from None
     return pa.StringArray.from_buffers(len(array), pa.py_buffer(offsets), pa.py_buffer(letters)).to_pylist()
 
 
@@ -295,14 +301,16 @@ def _fit(
     tokenizer: KmerTokenizer,
     is_trained: bool,
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """Cuts sequences into windows or to a length if specified; ValueError for what does not fit the model."""
+    """Cuts sequences into windows or to a length if specified; RowError for what does not fit the model."""
     lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
     short = np.flatnonzero(lengths < tokenizer.k)
     if len(short):
-        raise ValueError(
-            f"{source.location(int(columns['numbers'][short[0]]))}: {counted(lengths[short[0]], 'base')}, but a k-mer has "
-            f"{tokenizer.k}: remove the row{'' if is_trained else ' or use a smaller `k`'}"
+        row = int(short[0])
+        reason = (
+            f"{counted(lengths[row], 'base')}, but a k-mer has {tokenizer.k}: remove the row"
+            f"{'' if is_trained else ' or use a smaller `k`'}"
         )
+        raise RowError(source, columns["numbers"][row], spec.sequence, sequences[row], reason)
     if spec.window:
         sequences, columns = _cut_windows(sequences, columns, spec, tokenizer.k)
         lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
@@ -319,10 +327,9 @@ def _fit(
         advice = f"cut with `max_seq_length` {spec.max_tokens}"
         if not is_trained:
             advice += ", or train a model with `config_overrides` max_position_embeddings=..."
-        raise ValueError(
-            f"{source.location(int(columns['numbers'][long[0]]))}: {lengths[long[0]]} bases give {n_tokens[long[0]]} tokens, "
-            f"but the model reads {spec.max_tokens}: {advice}"
-        )
+        row = int(long[0])
+        reason = f"{lengths[row]} bases give {n_tokens[row]} tokens, but the model reads {spec.max_tokens}: {advice}"
+        raise RowError(source, columns["numbers"][row], spec.sequence, sequences[row], reason)
     return sequences, columns
 
 

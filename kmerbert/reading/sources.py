@@ -2,16 +2,19 @@
 
 A source reads what is there and says where it is; it judges neither sequences nor splits. Memory does not grow with the
 file. A new file format is one more ending in `FORMATS` and one more `_read_...` method of `FileSource`. How text is
-decoded is in `text.py`, how it is divided into cells in `delimited.py`.
+decoded is in `text.py`, how it is divided into cells in `delimited.py`, how sheets of Excel are read in `excel.py`.
 """
 
+import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Protocol
 
@@ -23,17 +26,29 @@ import pyarrow.parquet
 from kmerbert.dna.sequences import describe_bad_letter, is_dna
 from kmerbert.errors import one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
-from kmerbert.reading.delimited import NUMBER, SURELY_DNA, Batch, DelimitedFile, Head
+from kmerbert.reading.bad_rows import RowError
+from kmerbert.reading.delimited import NUMBER, SHORT_DNA, SURELY_DNA, Batch, DelimitedFile, Head
+from kmerbert.reading.excel import ExcelSheet
 from kmerbert.reading.text import open_bytes, read_blocks, read_lines
 from tokenization_kmer import is_kmers
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
 
+logger = logging.getLogger(__name__)
 FORMATS = {
     ".tsv": "\t", ".tab": "\t", ".txt": "\t", ".csv": ",", ".jsonl": "json", ".ndjson": "json", ".json": "json",
-    ".parquet": "parquet", ".fa": "fasta", ".fasta": "fasta", ".fna": "fasta",
+    ".parquet": "parquet", ".xlsx": "excel", ".xlsm": "excel", ".fa": "fasta", ".fasta": "fasta", ".fna": "fasta",
 }  # fmt: skip
+TABLES = ("\t", ",", "excel")  # formats whose cells are text, and whose header is told from a row by what it says
+# Between the cells of a file of text: first what its ending says, then what may be there instead.
+DELIMITERS = {".csv": ",;", ".txt": "\t,; "}
+# How numbers with commas are written: surely or perhaps a decimal comma; one of both; and what rules decimal commas out.
+DECIMAL_COMMA = r"^[-+]?[0-9]*,[0-9]+([eE][-+]?[0-9]+)?$"
+THOUSAND_OR_DECIMAL = r"^[-+]?[1-9][0-9]{0,2},[0-9]{3}$"
+NO_DECIMAL_COMMA = (
+    r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]{1,3}(,[0-9]{3}){2,}|[0-9]{1,3}([,.][0-9]{3})+[,.][0-9]+)([eE][-+]?[0-9]+)?$"
+)
 MISSING = ("", "NA", "N/A", "na", "nan", "NaN", "NAN", "null", "None")
 BATCH_ROWS, BATCH_LETTERS = 10_000, 1 << 24  # of FASTA and JSON lines, where one text may be a chromosome
 
@@ -60,6 +75,17 @@ class Source(Protocol):
     @property
     def format(self) -> str:
         """How the rows are stored."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns, in their order."""
+
+    @property
+    def remarks(self) -> list[str]:
+        """How numbers were read that may mean something else, so far."""
+
+    def commas(self, column: str) -> "Commas":
+        """What commas mean in a column of text that has numbers."""
 
     def location(self, number: int) -> str:
         """Where the row of that 1-based number is, for messages."""
@@ -103,6 +129,20 @@ def find_id_column(source: Source, asked: str | None) -> str | None:
     return asked or ("id" if has_column(source, "id") else None)
 
 
+class Commas(NamedTuple):
+    """What commas mean in the numbers of a column.
+
+    Attributes:
+        are_decimal: Whether they are decimal commas: some can be nothing else, and no number has a point or says otherwise.
+        contrary: A number that says otherwise, and where it is; empty if there is none.
+        example: A number with a decimal comma; empty if there is none.
+    """
+
+    are_decimal: bool = False
+    contrary: str = ""
+    example: str = ""
+
+
 class FastaRecord(NamedTuple):
     """One sequence of a FASTA file: its name, its letters as written, the 1-based line of its header."""
 
@@ -143,9 +183,9 @@ def read_fasta(lines: Iterable[str], whole_headers: bool = False) -> Iterator[Fa
 
 
 class _Text(NamedTuple):
-    """How a file of delimited text is laid out: its cells, its columns' names, and whether its first row has them."""
+    """How a file of delimited text or a sheet of Excel is laid out: its cells, its columns' names, and whether its first row has them."""
 
-    table: DelimitedFile
+    table: DelimitedFile | ExcelSheet
     names: list[str]
     has_header: bool
 
@@ -155,16 +195,16 @@ class _Text(NamedTuple):
         if not self.has_header and is_kmers(head.cells[0]):
             return describe_bad_letter(head.cells[0], 0)
         if not self.has_header:
-            return f"it has no header: its first line is {head.text[:60]!r}"
+            return f"it has no header: its first {self.table.noun} is {head.text[:60]!r}"
         for number, line in enumerate(head.lines[1:], 2):
             if set(needed) <= {cell.strip().strip('"') for cell in line.split(delimiter)}:
-                return f"line {number} has the names: delete what is above it"
-        if len(self.names) == 1:
+                return f"{self.table.noun} {number} has the names: delete what is above it"
+        if len(self.names) == 1 and self.table.noun == "line":
             for other in "\t,; ".replace(delimiter, ""):
                 if other in head.text.strip():
                     return _separated_by(other)
         if any(len(cell) >= SURELY_DNA and is_dna(cell) for cell in head.cells):
-            return "the first line is a row: write a line with the columns' names above it"
+            return f"the first {self.table.noun} is a row: write a {self.table.noun} with the columns' names above it"
         if len(head.cells) < 3 and is_dna(head.cells[0]) and _could_be_a_name(head.cells[0]):
             return (
                 "the first line is taken for names: name them with `sequence_column`, `label_column`; if it is a row, write a "
@@ -174,7 +214,7 @@ class _Text(NamedTuple):
 
 
 def _separated_by(delimiter: str) -> str:
-    endings = {"\t": "should end in .tsv", ",": "should end in .csv", ";": "should end in .csv, with commas"}
+    endings = {"\t": "should end in .tsv", ",": "should end in .csv", ";": "should end in .csv"}
     remedy = endings.get(delimiter, "should end in .tsv, with tabs")
     return f"the columns are separated by {delimiter!r}: the file's name {remedy}"
 
@@ -193,6 +233,7 @@ class FileSource:
         headerless_label: Name of the number's column in a file without a header.
         checksum_dir: As for `file_checksum`.
         has_header: Whether the first row of delimited text names the columns; None to tell by the row.
+        sheet: Name of the sheet of an Excel file; None for the only one that has rows.
     """
 
     path: Path
@@ -200,6 +241,7 @@ class FileSource:
     headerless_label: str | None = None
     checksum_dir: Path | None = None
     has_header: bool | None = None
+    sheet: str | None = None
 
     @property
     def name(self) -> str:
@@ -212,6 +254,8 @@ class FileSource:
     @cached_property
     def format(self) -> str:
         ending, _ = split_endings(self.path)
+        if ending == ".xls":
+            raise ValueError(f"{self.path}: old Excel files are not read: open it in Excel and save it as .xlsx")
         if ending not in FORMATS:
             raise ValueError(
                 f"{self.path}: the name does not say the format: allowed endings are {' '.join(FORMATS)}, "
@@ -221,8 +265,14 @@ class FileSource:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the file's bytes."""
-        return file_checksum(self.path, self.checksum_dir)
+        """SHA-256 of the file's bytes and, if one is named, of the name of the sheet."""
+        return self._checksum()
+
+    def _checksum(self) -> str:
+        checksum = file_checksum(self.path, self.checksum_dir)
+        if self.format != "excel" or self.sheet is None:
+            return checksum
+        return hashlib.sha256(f"{checksum} {self.sheet}".encode()).hexdigest()
 
     def location(self, number: int) -> str:
         """Where a row is, for messages.
@@ -230,12 +280,12 @@ class FileSource:
         >>> FileSource(Path("a.tsv")).location(3)
         'a.tsv, line 3'
         """
-        return f"{self.path}, {'row' if self.format == 'parquet' else 'line'} {number}"
+        return f"{self.path}, {'row' if self.format in ('parquet', 'excel') else 'line'} {number}"
 
     def check_unchanged(self) -> None:
         """Raises ValueError if the file's bytes are no longer those of `checksum`."""
         try:
-            is_same = file_checksum(self.path, self.checksum_dir) == self.checksum
+            is_same = self._checksum() == self.checksum
         except OSError as error:
             raise ValueError(
                 f"{self.path}: the file was read before, but no longer can be: {one_line(error)}"
@@ -311,17 +361,13 @@ class FileSource:
             ) from None
 
     def _open_text(self) -> "_Text | None":
-        """Finds out how delimited text is laid out; None if it is FASTA."""
-        delimiter, line = self.format, next(read_lines(self.path), "")
-        for other in "\t,; ".replace(delimiter, "") if delimiter not in line else "":
-            if other in line and self.sequence_column in (cell.strip('"') for cell in line.split(other)):
-                if split_endings(self.path)[0] != ".txt":
-                    self._fail_columns(self.sequence_column, [line], _separated_by(other))
-                delimiter = other
-                break
-        table = DelimitedFile(self.path, delimiter)
+        """Finds out how delimited text or a sheet of Excel is laid out; None if it is FASTA."""
+        if self.format == "excel":
+            table = ExcelSheet(self.path, self.sheet)
+        else:
+            table = DelimitedFile(self.path, self._find_delimiter())
         head = table.head
-        if self.sequence_column not in head.cells and head.text.startswith(">"):
+        if self.format != "excel" and self.sequence_column not in head.cells and head.text.startswith(">"):
             return None
         is_row = self.sequence_column not in head.cells and _looks_like_a_row(head.cells)
         if self.has_header or (self.has_header is None and not is_row):
@@ -332,6 +378,24 @@ class FileSource:
             )
         names = [self.sequence_column, self.headerless_label or "value"]
         return _Text(table, names[: len(head.cells)], has_header=False)
+
+    def _find_delimiter(self) -> str:
+        """What is between the cells of a text file: what its ending says, unless the first lines say otherwise."""
+        lines = list(islice(read_lines(self.path), 2))
+
+        def cells(delimiter: str) -> list[str]:
+            return [cell.strip().strip('"') for line in lines for cell in line.split(delimiter) if delimiter in line]
+
+        allowed = DELIMITERS.get(split_endings(self.path)[0], self.format)
+        for delimiter in allowed:
+            if self.sequence_column in cells(delimiter):
+                return delimiter
+        for other in "\t,;":
+            if other not in allowed and self.sequence_column in cells(other):
+                self._fail_columns(self.sequence_column, lines[:1], _separated_by(other))
+        # A sequence between the wrong delimiters has a part of its neighbours in it, and is no DNA.
+        found = (d for d in allowed.strip(" ") if any(len(cell) >= SHORT_DNA and is_dna(cell) for cell in cells(d)))
+        return next(found, self.format)
 
     def _has_row_names(self, head: Head) -> bool:
         """Tells whether R has written the rows' names, and no name for their column."""
@@ -362,7 +426,7 @@ class FileSource:
 
     def reason(self, needed: Sequence[str]) -> str | None:
         """Why columns of a table of text may be missing, as far as its first lines tell; None if they do not."""
-        if self.format not in ("\t", ","):
+        if self.format not in TABLES:
             return None
         text = self._open_text()
         return text.reason(needed) if text else None
@@ -370,6 +434,44 @@ class FileSource:
     def _fail_columns(self, missing: str, names: list[str], hint: str) -> NoReturn:
         shown = ", ".join(repr(name[:30]) for name in names[:12])
         raise ValueError(f"{self.path}: no column {missing!r}; it has the columns {shown}; {hint}")
+
+    @cached_property
+    def _known_commas(self) -> dict[str, Commas]:
+        return {}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Columns whose numbers were read with decimal commas."""
+        return [
+            f"{column} is read with decimal commas: {commas.example} is {commas.example.replace(',', '.')}"
+            for column, commas in self._known_commas.items()
+            if commas.are_decimal
+        ]
+
+    def commas(self, column: str) -> Commas:
+        """What commas mean in a column, by all of its numbers; none are decimal where commas separate the cells."""
+        if self.format not in TABLES or (text := self._open_text()) is None or text.table.delimiter == ",":
+            return Commas()
+        if column not in self._known_commas:
+            self._known_commas[column] = commas = self._look_at_commas(column)
+            if commas.are_decimal:
+                logger.info("%s: %s", self.path, self.remarks[-1])
+        return self._known_commas[column]
+
+    def _look_at_commas(self, column: str) -> Commas:
+        example = ""
+        for batch in self.batches([column]):
+            values = pc.ascii_trim_whitespace(batch.columns[column])
+            contrary = pc.match_substring_regex(values, NO_DECIMAL_COMMA)
+            if pc.any(contrary).as_py():
+                row = pc.index(contrary, True).as_py()
+                return Commas(contrary=f"{self.location(int(batch.numbers[row]))} has {values[row].as_py()[:40]!r}")
+            surely = pc.and_not(
+                pc.match_substring_regex(values, DECIMAL_COMMA), pc.match_substring_regex(values, THOUSAND_OR_DECIMAL)
+            )
+            if not example and pc.any(surely).as_py():
+                example = values[pc.index(surely, True).as_py()].as_py()
+        return Commas(bool(example), example=example)
 
     def _json_lines(self) -> Iterator[tuple[int, str]]:
         return numbered_lines(read_lines(self.path))
@@ -471,7 +573,7 @@ def _looks_like_a_row(cells: list[str]) -> bool:
         return False
     if _could_be_a_name(sequence):
         return False
-    return not values or _is_number(values[0]) or len(sequence) >= SURELY_DNA
+    return not values or is_number(values[0]) or len(sequence) >= SURELY_DNA
 
 
 def numbered_lines(text: Iterable[str]) -> Iterator[tuple[int, str]]:
@@ -527,6 +629,18 @@ class HubSource:
         """Fingerprint that `datasets` gives to this data."""
         return self.dataset._fingerprint
 
+    @property
+    def columns(self) -> list[str]:
+        return self.dataset.column_names
+
+    @property
+    def remarks(self) -> list[str]:
+        return []
+
+    def commas(self, column: str) -> Commas:
+        """Nothing: a dataset has numbers."""
+        return Commas()
+
     def location(self, number: int) -> str:
         """Where a row is, for messages."""
         return f"{self.name}, row {number}"
@@ -559,6 +673,18 @@ class MemorySource:
     @property
     def checksum(self) -> str:
         raise NotImplementedError("rows in memory are not cached")
+
+    @property
+    def columns(self) -> list[str]:
+        return self.table.column_names
+
+    @property
+    def remarks(self) -> list[str]:
+        return []
+
+    def commas(self, column: str) -> Commas:
+        """Nothing: a table in memory has numbers."""
+        return Commas()
 
     def location(self, number: int) -> str:
         """Where a row is, for messages."""
@@ -609,7 +735,8 @@ def readable_file(argument: str, path: Path) -> Iterator[None]:
         ) from None
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Tells whether a cell is a number as programs write it, or a missing value."""
     text = text.strip()
     return text in MISSING or NUMBER.fullmatch(text) is not None
 
@@ -636,7 +763,7 @@ def to_numbers(values: pa.Array, source: Source, rows: np.ndarray, column: str) 
         float64 array (n,); NaN where the value is missing (empty, NA, NaN, null).
 
     Raises:
-        ValueError: A value is text, or a number that float32 cannot hold; the message has its row.
+        RowError: A value is text, or a number that float32 cannot hold.
     """
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -648,37 +775,48 @@ def to_numbers(values: pa.Array, source: Source, rows: np.ndarray, column: str) 
     try:
         numbers = pc.cast(values, pa.float64()).to_numpy(zero_copy_only=False)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        for number, value in zip(rows, values.to_pylist(), strict=True):
-            if value is not None and not _is_number(str(value)):
-                raise ValueError(
-                    f"{source.location(int(number))}: {column} is {str(value)[:40]!r}: allowed are numbers"
-                    f"{_number_hint(str(value))}"
-                ) from None
         texts = ["" if value is None else str(value).strip() for value in values.to_pylist()]
+        has_commas = [re.fullmatch(DECIMAL_COMMA, text) is not None for text in texts]
+        commas = source.commas(column) if any(has_commas) else Commas()
+        if commas.are_decimal:
+            texts = [
+                text.replace(",", ".") if is_decimal else text
+                for text, is_decimal in zip(texts, has_commas, strict=True)
+            ]
+        for number, text in zip(rows, texts, strict=True):
+            if not is_number(text):
+                hint = _number_hint(text, commas)
+                reason = f"{column} is {text[:40]!r}: allowed are numbers{hint}"
+                raise RowError(source, number, column, text, reason) from None
         numbers = np.array([np.nan if text in MISSING else float(text) for text in texts])
     if (is_infinite := np.abs(numbers) > np.finfo(np.float32).max).any():
         row = int(is_infinite.argmax())
-        raise ValueError(
-            f"{source.location(int(rows[row]))}: {column} is {str(values[row].as_py())[:40]}: allowed are finite numbers "
-            "(float32)"
-        )
+        value = values[row].as_py()
+        reason = f"{column} is {str(value)[:40]}: allowed are finite numbers (float32)"
+        raise RowError(source, rows[row], column, value, reason)
     return numbers
 
 
-def _number_hint(text: str) -> str:
+def _number_hint(text: str, commas: Commas = Commas()) -> str:  # noqa: B008 (it cannot change)
     """What a text that is no number may mean, and how that is written.
+
+    Args:
+        text: What is in a cell, without blanks around it.
+        commas: What commas mean in its column.
 
     >>> _number_hint("1,100")
     ' (write 1100 if the comma separates thousands, 1.100 if it is a decimal comma)'
     >>> _number_hint("1,5"), _number_hint("1,100,000"), _number_hint("high")
     (' (write decimals with a point: 1.5)', ' (write thousands without separators, decimals with a point)', '')
+    >>> _number_hint("12.3 nM")
+    " (it has the unit 'nM': write 12.3 alone, with all rows in one unit, which `label_unit` may name)"
     """
-    text = text.strip()
-    if re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", text):
+    if re.fullmatch(THOUSAND_OR_DECIMAL, text):
         whole, decimal = text.replace(",", ""), text.replace(",", ".")
-        return f" (write {whole} if the comma separates thousands, {decimal} if it is a decimal comma)"
-    if re.fullmatch(r"[-+]?\d+,\d+([eE][-+]?\d+)?", text):
-        return f" (write decimals with a point: {text.replace(',', '.')})"
+        hint = f"write {whole} if the comma separates thousands, {decimal} if it is a decimal comma"
+        return f" ({hint}{_why_not(commas)})"
+    if re.fullmatch(DECIMAL_COMMA, text):
+        return f" (write decimals with a point: {text.replace(',', '.')}{_why_not(commas)})"
     if re.fullmatch(r"[-+]?\d{1,3}([,._'\u2019\s]\d{3})+([.,]\d+)?", text):
         return " (write thousands without separators, decimals with a point)"
     if len(text) > 1 and text[0] == text[-1] == "'":
@@ -689,4 +827,26 @@ def _number_hint(text: str) -> str:
         return " (its first letter only looks like a minus sign: write -)"
     if text.lower() in ("true", "false"):
         return " (write 1 for true and 0 for false)"
+    if re.fullmatch(r"\d{4}-\d\d-\d\d(T.*)?|\d\d:\d\d:\d\d.*", text):
+        return (
+            " (a date or time: Excel makes dates of numbers such as 1.5; type the number again in a column of numbers)"
+        )
+    if re.fullmatch(r"#[A-Z0-9/!?_]+", text):
+        return " (a formula of Excel has failed here)"
+    if unit := re.fullmatch(
+        rf"({NUMBER.pattern}|[-+]?\d+,\d+)\s*([^\W\d_]\S{{0,19}}|[%\u2030\u00b0\u00b5]\S{{0,19}})", text
+    ):
+        number, name = unit[1], unit.groups()[-1]
+        return (
+            f" (it has the unit {name!r}: write {number} alone, with all rows in one unit, which `label_unit` may name)"
+        )
     return ""
+
+
+def _why_not(commas: Commas) -> str:
+    """Why commas of a column are not read as decimal commas, as far as another number says so."""
+    return (
+        f"; decimal commas are read if all numbers of the column have them, but {commas.contrary}"
+        if commas.contrary
+        else ""
+    )

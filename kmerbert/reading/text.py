@@ -26,8 +26,8 @@ _MARKS = (
 )
 # How files that are not text begin, and what they are.
 _OTHER_KINDS = {
-    b"PK\3\4": "an Excel or zip file: save the table as text",
-    b"\xd0\xcf\x11\xe0": "an old Excel file: save the table as text",
+    b"PK\3\4": "an Excel or zip file: the name of an Excel file should end in .xlsx",
+    b"\xd0\xcf\x11\xe0": "an old Excel file: save it as .xlsx",
     b"\x1f\x8b": "packed by gzip: the name should end in .gz",
     b"\x28\xb5\x2f\xfd": "packed by zstd: the name should end in .zst",
     b"BZh": "packed by bzip2: the name should end in .bz2",

@@ -81,19 +81,22 @@ def noise_ceiling(replicates: np.ndarray, names: list[str]) -> NoiseCeiling:
     return NoiseCeiling(n, len(complete), r, reliability, reliability**0.5)
 
 
-def read_replicates(path: str, columns: list[str], predicted: pd.DataFrame | None = None) -> np.ndarray:
+def read_replicates(
+    path: str, columns: list[str], predicted: pd.DataFrame | None = None, sheet: str | None = None
+) -> np.ndarray:
     """Reads columns of single measurements from a table, float64 (n, columns), NaN where nothing was measured.
 
     Args:
         path: The table.
         columns: Names of the columns.
         predicted: Ids and sequences of the predicted rows, to make sure that the table's ids name the same sequences.
+        sheet: Name of the sheet of an Excel file; None for the only one that has rows.
 
     Raises:
         ValueError: The file is not a table with a header, a column is missing, a cell that should be a number is text, or
             an id names another sequence than in the predictions.
     """
-    source, table = read_headed(path, "replicate_file")
+    source, table = read_headed(path, "replicate_file", sheet)
     check_columns(table, columns, path, "name them with `replicate_columns`, the file with `replicate_file`")
     if predicted is not None:
         check_sequences(predicted, table, "replicate_file", path)

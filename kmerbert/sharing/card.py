@@ -61,6 +61,7 @@ def describe_settings(arguments: TrainingArguments, model: PreTrainedModel) -> d
         model: With the project's entries in its configuration.
     """
     config = model.config
+    n_rejected = getattr(config, "n_rejected_rows", 0)
     return {
         "model": f"{type(model).__name__}, {model.num_parameters() / 1e6:.2f} million parameters",
         "k-mers": f"k = {config.kmer_k}, stride {config.kmer_stride}, alphabet {config.kmer_alphabet}",
@@ -68,6 +69,7 @@ def describe_settings(arguments: TrainingArguments, model: PreTrainedModel) -> d
         "epochs": arguments.num_train_epochs if arguments.max_steps <= 0 else f"{arguments.max_steps} steps",
         "sequences a step": arguments.train_batch_size * arguments.world_size * arguments.gradient_accumulation_steps,
         "learning rate": f"{arguments.learning_rate:g}, {arguments.lr_scheduler_type.value}",
+        **({"rows left out": f"{n_rejected} that could not be used"} if n_rejected else {}),
         "seed": arguments.seed,
         "code": config.code_version,
         "versions": ", ".join(f"{name} {version(name)}" for name in ("torch", "transformers")),

@@ -24,7 +24,7 @@ from kmerbert.errors import one_line
 from kmerbert.files import split_endings
 from kmerbert.reading.delimited import SURELY_DNA, DelimitedFile
 from kmerbert.reading.rows import hash_texts, names_in
-from kmerbert.reading.sources import FileSource
+from kmerbert.reading.sources import FORMATS, FileSource
 from kmerbert.reading.text import read_blocks
 
 logger = logging.getLogger(__name__)
@@ -143,6 +143,12 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
         raise ValueError(f"{path}: {'a folder, not a file' if path.is_dir() else 'no such file'}")
     if split_endings(path)[0] == ".parquet":
         raise ValueError(f"{path}: not a table of clusters; {ALLOWED}")
+    if FORMATS.get(split_endings(path)[0]) == "excel":
+        names = source.columns
+        if "cluster" not in names or not _member_columns(names, prefer):
+            raise ValueError(f"{path}: no column 'cluster' next to 'id' or 'sequence'; {ALLOWED}")
+        by = _member_columns(names, prefer)[0]
+        return source, by, _read_table(source, by, names), ""
     try:
         first = next((lines[0].as_py() for lines, _ in _lines(path)), "")
     except OSError as error:
@@ -157,7 +163,7 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
         raise ValueError(f"{path}: not a table of clusters; {ALLOWED}")
     table = DelimitedFile(path, source.format)
     names = table.head.cells
-    columns = [name for name in (prefer, "id", "sequence") if name in names]
+    columns = _member_columns(names, prefer)
     if "cluster" in names and columns:
         return source, columns[0], _read_table(source, columns[0], names), ""
     if len(names) != 2 or columns or "cluster" in map(str.lower, names):
@@ -165,6 +171,11 @@ def _open(path: Path, prefer: By) -> tuple[FileSource, By, Iterator[_Part], str]
         raise ValueError(f"{path}: its first line is {first[:60]!r}{'' if first else ' (empty: delete it)'}; {ALLOWED}")
     by = "sequence" if len(names[1]) >= SURELY_DNA and is_dna(names[1]) else "id"
     return source, by, _read_pairs(table), "; of two columns, the first has the representatives, the second the members"
+
+
+def _member_columns(names: Sequence[str], prefer: By) -> list[By]:
+    """Columns that members may be known by, the best first."""
+    return [name for name in dict.fromkeys((prefer, "id", "sequence")) if name in names]
 
 
 def _lines(path: Path) -> Iterator[tuple[pa.Array, np.ndarray]]:

@@ -43,6 +43,9 @@ class TrainingRows(Protocol):
     def counts(self) -> dict[str, int]:
         """What else there is to count in these rows: texts and numbers."""
 
+    def rejected(self) -> dict[str, int]:
+        """How many rows of the file, by its name, could not be used and were left out; empty if none were."""
+
     def training_sample(self) -> TrainingSample:
         """What a published model keeps of its training sequences; of a stream, of those that were read."""
 
@@ -59,17 +62,21 @@ class TrainingRows(Protocol):
         """Checks, now or when they are read, that every row has a k-mer for each reading frame."""
 
 
-def facts_of_rows(name: str, checksum: str, n_rows: int, n_kmers: np.ndarray, k: int, stride: int) -> dict[str, Any]:
-    """What a published model should say about its training rows: name, checksum, number, range of lengths in bases.
+def facts_of_rows(
+    name: str, checksum: str, n_rows: int, n_kmers: np.ndarray, k: int, stride: int, n_rejected: int = 0
+) -> dict[str, Any]:
+    """What a published model should say about its training rows: name, checksum, numbers, range of lengths in bases.
 
     Args:
         name, checksum, n_rows: Of the rows.
         n_kmers: int array (n,), k-mers of the rows, or of some of them.
         k, stride: Bases of a k-mer, and between the starts of two.
+        n_rejected: Rows of the whole table that could not be used and were left out.
     """
     bases = (n_kmers - 1) * stride + k
     lengths = [int(bases.min()), int(bases.max())]
-    return {"data_name": name, "data_checksum": checksum, "n_training_rows": n_rows, "sequence_length": lengths}
+    facts = {"data_name": name, "data_checksum": checksum, "n_training_rows": n_rows, "sequence_length": lengths}
+    return facts | {"n_rejected_rows": n_rejected}
 
 
 class TokenDataset(torch.utils.data.Dataset):
@@ -138,7 +145,8 @@ class TokenDataset(torch.utils.data.Dataset):
         """What a published model should say about these rows; see `facts_of_rows`."""
         table = self.table
         n_kmers = table.lengths[self.rows] - N_ADDED
-        return facts_of_rows(table.source.short_name, table.source.checksum, len(self), n_kmers, table.k, table.stride)
+        names = table.source.short_name, table.source.checksum
+        return facts_of_rows(*names, len(self), n_kmers, table.k, table.stride, len(table.rejected))
 
     def counts(self) -> dict[str, int]:
         """Rows whose sequence, on either strand where the table counts both as one, an earlier row has; groups."""
@@ -146,6 +154,10 @@ class TokenDataset(torch.utils.data.Dataset):
         keys = table.keys if table.strand_keys is None else table.strand_keys
         counts = {"rows that repeat a sequence": len(self) - n_distinct(keys[self.rows])}
         return counts if table.groups is None else counts | {"groups": n_distinct(table.groups[self.rows])}
+
+    def rejected(self) -> dict[str, int]:
+        """Rows of the whole file that could not be used and were left out, by its name."""
+        return {self.table.source.short_name: len(self.table.rejected)} if self.table.rejected else {}
 
     def training_sample(self) -> TrainingSample:
         """A sample of the sequences by which one can tell later whether others are among them."""

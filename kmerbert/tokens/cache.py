@@ -17,6 +17,7 @@ from datasets import config as datasets_config
 
 from kmerbert.errors import FILE_ERRORS, counted, one_line
 from kmerbert.files import check_folder, file_checksum, scratch_folder, space_to_write
+from kmerbert.reading.bad_rows import MOST_LISTED, BadRowsError, RejectedRow, RowError, from_text, read_usable, to_text
 from kmerbert.reading.rows import RowSpec, find_duplicate, hash_texts, read_rows, without_gaps
 from kmerbert.reading.sources import Batch, FileSource, Source, read_again
 from tokenization_kmer import N_ADDED, KmerTokenizer
@@ -50,6 +51,7 @@ class TokenTable:
             without windows.
         unknown_share: Share of [UNK] among the k-mers, 0 to 1.
         k, stride: Bases of a k-mer, and between the starts of two.
+        rejected: Rows of the source that cannot be used and are left out.
     """
 
     source: Source
@@ -66,6 +68,7 @@ class TokenTable:
     unknown_share: float
     k: int
     stride: int
+    rejected: tuple[RejectedRow, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -157,8 +160,9 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
         cache_dir: Folder for the Arrow files; None for one in the Hugging Face datasets cache.
 
     Raises:
-        ValueError: A row cannot be used (the message has its location and what is wrong), the source changes while it is
-            read, or the cache cannot be written.
+        BadRowsError: Rows cannot be used, and are not to be left out, or are more than half of all; the message has the
+            location of the first and what is wrong with it, the error has all.
+        ValueError: The source cannot be read, changes while it is read, or the cache cannot be written.
     """
     if isinstance(source, FileSource):
         source.check()
@@ -168,6 +172,8 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
     stem = folder / hashlib.sha256(json.dumps(setting).encode()).hexdigest()[:32]
     ids_file, arrays_file = stem.with_suffix(".arrow"), stem.with_suffix(".npz")
     content = _read(stem, spec, folder)
+    for remark in [] if content is None else content[0].get("remarks", []):  # otherwise they are made while it is read
+        logger.info("%s: %s", source.name, remark)
     if content is None:
         check_folder(folder, f"`token_cache_dir` {folder.parent}")
         folder.mkdir(parents=True, exist_ok=True)
@@ -189,7 +195,11 @@ def tokenise(source: Source, spec: RowSpec, tokenizer: KmerTokenizer, cache_dir:
         logger.info(
             "%s: %d of %d windows are gaps, without a k-mer of known bases: left out", source.name, n_gaps, n_windows
         )
-    return TokenTable(source, dataset, stem, **values, unknown_share=share, k=tokenizer.k, stride=tokenizer.stride)
+    rejected = from_text(str(arrays["rejected"])) if "rejected" in arrays else ()
+    if rejected:
+        logger.warning("%s: %s cannot be used and are left out", source.name, counted(len(rejected), "row"))
+    kmers = {"k": tokenizer.k, "stride": tokenizer.stride}
+    return TokenTable(source, dataset, stem, **values, unknown_share=share, **kmers, rejected=rejected)
 
 
 def _read(stem: Path, spec: RowSpec, folder: Path) -> tuple[dict[str, np.ndarray], Dataset] | None:
@@ -225,8 +235,8 @@ def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) 
     parts: dict[str, list[np.ndarray]] = {}
     n_unknown = n_total = n_gaps = 0
     writer = None
-    for batch in source.batches(spec.columns):
-        sequences, columns = read_rows(batch, source, spec, tokenizer)
+    rejected: list[RowError] = []
+    for sequences, columns in _usable_rows(source, spec, tokenizer, rejected):
         if spec.window:
             sequences, columns, n_left_out = without_gaps(sequences, columns, tokenizer.k)
             n_gaps += n_left_out
@@ -252,6 +262,10 @@ def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) 
         raise ValueError(f"{source.name}: {problem}")
     writer.close()
     arrays = {name: np.concatenate(values) for name, values in parts.items()}
+    if rejected:
+        arrays["rejected"] = np.array(to_text([error.row for error in rejected]))
+    if source.remarks:
+        arrays["remarks"] = np.array(source.remarks)
     numbers = np.unique(arrays["keys"], return_inverse=True)[1]
     arrays["sequence_numbers"] = numbers.astype(np.min_scalar_type(len(numbers)))  # 4 bytes a row, seldom more
     if "names" in arrays and not spec.window:
@@ -260,6 +274,39 @@ def _write(path: Path, source: Source, spec: RowSpec, tokenizer: KmerTokenizer) 
             first, second = (source.location(int(arrays["numbers"][row])) for row in pair)
             raise ValueError(f"{first} and {second} have the same id: every id may occur only once")
     return arrays | {"unknown_share": np.array(n_unknown / max(n_total, 1)), "n_gaps": np.array(n_gaps)}
+
+
+def _usable_rows(
+    source: Source, spec: RowSpec, tokenizer: KmerTokenizer, rejected: list[RowError]
+) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+    """Yields results of `read_rows`, and collects the rows that cannot be used.
+
+    Raises:
+        BadRowsError: There are such rows, and they are not to be left out or are more than half of all.
+    """
+    n_rows, is_whole, batches = 0, True, source.batches(spec.columns)
+    while is_whole:
+        try:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            n_rows += len(batch.numbers)
+            result, errors = read_usable(batch, lambda rows: read_rows(rows, source, spec, tokenizer))
+        except ValueError:
+            if not rejected or spec.drops_bad_rows:
+                raise
+            is_whole = False  # what comes first in the file is told
+            break
+        rejected += errors
+        if result and (spec.drops_bad_rows or not rejected):
+            yield result
+        is_whole = len(rejected) < MOST_LISTED or len(rejected) <= n_rows / 2
+    is_most = len(rejected) > n_rows / 2
+    if rejected and (is_most or not spec.drops_bad_rows):
+        limit = " (the rest was not looked at)" if not is_whole else ""
+        remedy = "; more than half are never left out" if spec.drops_bad_rows else ""
+        message = f"{rejected[0]}; {len(rejected)} of {n_rows} rows cannot be used{limit}{remedy}"
+        raise BadRowsError(message, [error.row for error in rejected])
 
 
 def without_padding(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

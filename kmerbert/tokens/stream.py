@@ -163,6 +163,10 @@ class StreamedDataset(torch.utils.data.Dataset):
         """Rows that are left out of an epoch, others in each; nothing looks for repeated sequences."""
         return {"rows left out of each epoch": self.n_rows - len(self)}
 
+    def rejected(self) -> dict[str, int]:
+        """Nothing: a row that cannot be used is an error."""
+        return {}
+
     def training_sample(self) -> TrainingSample:
         """A sample of the sequences that this process has read so far; see `TokenDataset.training_sample`."""
         return self._sample

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ except ImportError:  # Windows
 
 from kmerbert.errors import FILE_ERRORS, NETWORK_ERRORS, has_lost_worker, is_out_of_memory, one_line
 from kmerbert.files import file_checksum, is_running, process_start, read_json, write_text
+from kmerbert.reading.bad_rows import RejectedRow, as_tsv
 from kmerbert.training.checkpoints import checkpoints_in, is_checkpoint_name, is_complete, remove_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ OLD_RUN_FILES = re.compile(
 )
 # All that a run may write: a file of such a name that no run wrote is somebody else's, and is never replaced.
 RUN_FILES = re.compile(rf"{OLD_RUN_FILES.pattern}|report\.html")
+# Rows of the input that cannot be used, listed before training begins, and perhaps instead of it.
+REJECTED_FILE = "rejected_rows.tsv"
 # Splits that have predictions and results of their own.
 SCORED = {"validation": "validation|eval", "test": "test"}
 # If a folder without a manifest has neither of these nor a checkpoint, it is not a run, and its files are somebody else's.
@@ -222,6 +225,28 @@ class RunFolder:
         """Adds names to the list of the files that runs wrote here, before they are written."""
         self._write_manifest({*(_noted(self.path) or ()), *names}, _read_manifest(self.path).get("card"))
 
+    def list_rejected(self, rows: Sequence[tuple[str, RejectedRow]]) -> str:
+        """Writes rows that cannot be used, each with the name of its file, into the folder, of folds into that of the whole.
+
+        Returns:
+            The path of the list.
+
+        Raises:
+            ValueError: The list would replace a file that no run wrote.
+        """
+        owner = self.whole or self
+        path = owner.path / REJECTED_FILE
+        if self.lock:
+            if os.path.lexists(path) and REJECTED_FILE not in (_noted(owner.path) or ()):
+                raise ValueError(
+                    f"`output_dir` {owner.path}: no run wrote {REJECTED_FILE}, and this one would replace it: move it, or name "
+                    "another folder"
+                )
+            owner.note(REJECTED_FILE)
+            owner.to_delete = tuple(name for name in owner.to_delete if name != REJECTED_FILE)
+            write_text(path, as_tsv(rows))
+        return str(path)
+
     def _write_manifest(self, names: Collection[str], card: str | None) -> None:
         write_text(self.path / MANIFEST, json.dumps({"card": card, "files": sorted(names)}, indent=2) + "\n")
 
@@ -311,9 +336,11 @@ def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> tuple
     """
     if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
         return ()
-    # A list of files alone is of a run that failed before it wrote any.
+    # A list of files alone, or of bad rows, is of a run that failed before it wrote anything else.
     present = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name != MANIFEST)
     if not overwrite:
+        if present == [REJECTED_FILE] and REJECTED_FILE in (_noted(folder) or ()):
+            return (REJECTED_FILE,)
         if present:
             raise ValueError(
                 f"`output_dir` {folder} is not empty (it contains {_first(present)}): name another folder, continue with "

@@ -1,21 +1,24 @@
 """From flags to splits: which files and columns are read, which rows train, validate and test, which are an error."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 from transformers import PretrainedConfig, TrainingArguments
 
 from kmerbert.cli.flags import RegressionDataArguments, SequenceDataArguments
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
+from kmerbert.reading.bad_rows import BadRowsError, RejectedRow
+from kmerbert.reading.guess import guess_columns
 from kmerbert.reading.plasmid import read_flanks
-from kmerbert.reading.rows import RowSpec, check_ids, check_unknown, names_in
+from kmerbert.reading.rows import RowSpec, check_unknown, names_in
 from kmerbert.reading.shards import Shards, open_shards
-from kmerbert.reading.sources import FileSource, HubSource, Source, has_column, load_hub_dataset
+from kmerbert.reading.sources import FileSource, HubSource, Source, as_text, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.splitting.groups import rows_together
 from kmerbert.splitting.hold_out import SPLITS, draw_folds, draw_share, hold_out, top_rows
@@ -46,6 +49,7 @@ def load_splits(
     flanks: Flanks | None = None,
     both_strands: bool = False,
     fold: int | None = None,
+    list_rejected: Callable[[Sequence[tuple[str, RejectedRow]]], str] | None = None,
 ) -> dict[str, TrainingRows]:
     """Reads, checks, tokenises and divides the rows that the flags name.
 
@@ -62,6 +66,8 @@ def load_splits(
         both_strands: Whether the network reads both strands of every sequence; the flags may say that strands matter all
             the same, or that they do not.
         fold: Number of the fold whose rows validate, in the order of `read_fold_names`; None without cross-validation.
+        list_rejected: Writes down rows that cannot be used, each with the name of its file, and returns where; None to list
+            none.
 
     Returns:
         Rows under `train`, `validation` and `test`, those splits that have any.
@@ -72,19 +78,30 @@ def load_splits(
     both_strands = arguments.strands == "both" or (arguments.strands == "auto" and both_strands)
     spec = _row_spec(arguments, label_columns, max_tokens, flanks, both_strands)
     sources = _sources(arguments, label_columns)
-    tables = {}
+    tables, fold_column = {}, getattr(arguments, "fold_column", None)
     for split, source in sources.items():
         if split != "train":
             own_spec = replace(spec, split=None, group=_group_column(source, spec))
         else:
             # Pretraining reads the values that the most expressed rows are chosen by, and fits none.
             own_spec = replace(spec, labels=label_columns or _top_label(arguments))
-        tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
+        names = [fold_column] if fold_column and split == "train" else []
+        if label_columns and not spec.id and has_column(source, "id"):  # predictions get this column
+            names.append("id")
+        own_spec = replace(own_spec, filled=tuple(names))
+        try:
+            tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
+        except BadRowsError as error:
+            listed = list_rejected([(source.short_name, row) for row in error.rows]) if list_rejected else ""
+            listed = f", listed in {listed}" if listed else ""
+            remedy = "" if spec.drops_bad_rows else "; `on_bad_rows` drop leaves them out"
+            raise ValueError(f"{error}{listed}{remedy}") from None
         if split == "train" and flanks and flanks.carried and flanks != _learnt(flanks, arguments, source):
             raise ValueError(f"{source.name}: the file was changed after the flanks were learnt from it: start again")
         check_unknown(tables[split].unknown_share, source.name)
-        if label_columns and not spec.id and has_column(source, "id"):  # predictions get this column
-            check_ids(source, "id")
+    rejected = [(table.source.short_name, row) for table in tables.values() for row in table.rejected]
+    if rejected and list_rejected:
+        logger.info("rows that are left out: %s", list_rejected(rejected))
     if arguments.streaming:
         stream = _open_stream(arguments, training, spec, tokenizer)
         rows = {split: SplitRows(table, np.arange(len(table))) for split, table in tables.items()}
@@ -116,6 +133,40 @@ def load_splits(
     if "train" not in splits:
         raise ValueError(f"{sources['train'].name}: no training rows")
     return splits
+
+
+def settle_columns(arguments: SequenceDataArguments) -> str:
+    """Finds the columns of sequences and labels by what is in them, if the training table has none of the usual names.
+
+    Args:
+        arguments: Changed in place, as if the columns had been named. Columns that are named otherwise than by default, those of
+            a Hub dataset and of --streaming are left alone.
+
+    Returns:
+        What was found, as a sentence for the log; empty if there was nothing to find.
+
+    Raises:
+        ValueError: Two columns fit; or the table cannot be read.
+    """
+    if arguments.streaming or not arguments.train_file:
+        return ""
+    usual = SequenceDataArguments.sequence_column, RegressionDataArguments.label_column
+    is_regression = isinstance(arguments, RegressionDataArguments)
+    labels = tuple(arguments.label_columns) if is_regression else ()
+    others = ("id_column", "split_column", "group_column", "fold_column")
+    taken = [getattr(arguments, name, None) for name in others] + [*getattr(arguments, "replicates", ())]
+    guess = guess_columns(
+        _sources(arguments, labels)["train"],
+        usual[0] if arguments.sequence_column == usual[0] else None,
+        usual[1] if labels == usual[1:] else None,
+        [name for name in taken if name],
+    )
+    if guess.sequence:
+        arguments.sequence_column = guess.sequence
+    if guess.label:
+        is_plain = "," not in guess.label and '"' not in guess.label
+        arguments.label_column = guess.label if is_plain else '"{}"'.format(guess.label.replace('"', '""'))
+    return guess.remark
 
 
 def check_checkpoint(config: PretrainedConfig, splits: Mapping[str, TrainingRows]) -> None:
@@ -197,6 +248,7 @@ def _row_spec(
         max_tokens=max_tokens,
         flanks=flanks,
         both_strands=both_strands,
+        drops_bad_rows=arguments.on_bad_rows == "drop",
     )
 
 
@@ -216,7 +268,9 @@ def _sources(arguments: SequenceDataArguments, label_columns: tuple[str, ...]) -
         del files["train"]
     folder = token_folder(arguments.token_cache_dir)
     sources = {
-        split: FileSource(Path(file), arguments.sequence_column, label, folder) for split, file in files.items() if file
+        split: FileSource(Path(file), arguments.sequence_column, label, folder, sheet=arguments.sheet)
+        for split, file in files.items()
+        if file
     }
     _check_one_table(sources, arguments)
     return sources
@@ -332,7 +386,8 @@ def read_fold_names(arguments: RegressionDataArguments) -> list[str]:
         source.check()
     names: set[str] = set()
     for batch in source.batches([column]):
-        names.update(names_in(batch, source, column))
+        names.update(pc.utf8_trim_whitespace(as_text(batch.columns[column]).drop_null()).to_pylist())
+    names.discard("")  # such a row is told when the rows are checked
     if len(names) < 2:
         raise ValueError(
             f"{source.name}: {column} is {', '.join(names)} in all rows: a cross-validation needs two folds"

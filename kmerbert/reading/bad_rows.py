@@ -1,0 +1,109 @@
+"""Rows that cannot be used: how they are told from faults of a whole file, found among others, and listed."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from kmerbert.reading.delimited import Batch
+
+Result = TypeVar("Result")
+# Where most rows are bad, as when a wrong column is named, more of them tell nothing new.
+MOST_LISTED = 10_000
+LONGEST_VALUE = 1000  # letters of a cell that are listed
+
+
+class _Located(Protocol):
+    def location(self, number: int) -> str: ...
+
+
+class RejectedRow(NamedTuple):
+    """A row that cannot be used.
+
+    Attributes:
+        line: 1-based number of its line or row in its source.
+        column: Where the fault is.
+        value: What is there, as it is written.
+        reason: What is wrong with it.
+    """
+
+    line: int
+    column: str
+    value: str
+    reason: str
+
+
+class RowError(ValueError):
+    """One row of a table cannot be used; `row` says which and why."""
+
+    def __init__(self, source: _Located, number: int, column: str, value: object, reason: str) -> None:
+        super().__init__(f"{source.location(int(number))}: {reason}")
+        text = "" if value is None else str(value)
+        self.row = RejectedRow(int(number), column, text[:LONGEST_VALUE], reason)
+
+
+class BadRowsError(ValueError):
+    """A table has rows that cannot be used; `rows` are these."""
+
+    def __init__(self, message: str, rows: Sequence[RejectedRow]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
+
+
+def read_usable(batch: Batch, read: Callable[[Batch], Result]) -> tuple[Result | None, list[RowError]]:
+    """Reads the rows of a batch that can be read.
+
+    Args:
+        batch: Some rows.
+        read: Reads rows, or raises `RowError` for one of those that cannot be.
+
+    Returns:
+        What it returns for all rows that can be read, None if there are none; and an error for each other row.
+    """
+    try:
+        return read(batch), []
+    except RowError:
+        errors = _find_bad(batch, read)
+    is_good = ~np.isin(batch.numbers, [error.row.line for error in errors])
+    chosen = np.flatnonzero(is_good)
+    good = Batch({name: column.take(chosen) for name, column in batch.columns.items()}, batch.numbers[chosen])
+    return (read(good) if len(chosen) else None), errors
+
+
+def _find_bad(batch: Batch, read: Callable[[Batch], object]) -> list[RowError]:
+    """An error for each row that cannot be read, found by halves, so that a few bad rows among many cost little."""
+    n = len(batch.numbers)
+    try:
+        read(batch)
+    except RowError as error:
+        if n == 1:
+            return [error]
+    else:
+        return []
+    halves = [
+        Batch({name: column[part] for name, column in batch.columns.items()}, batch.numbers[part])
+        for part in (slice(n // 2), slice(n // 2, n))
+    ]
+    return [error for half in halves for error in _find_bad(half, read)]
+
+
+def to_text(rows: Sequence[RejectedRow]) -> str:
+    """Returns rows as one text, from which `from_text` makes them again."""
+    return json.dumps(rows)
+
+
+def from_text(text: str) -> tuple[RejectedRow, ...]:
+    """Returns the rows of a result of `to_text`."""
+    return tuple(RejectedRow(*row) for row in json.loads(text))
+
+
+def as_tsv(rows: Sequence[tuple[str, RejectedRow]]) -> str:
+    """Returns a table of rows, each with the name of its file: columns `file line column value reason`.
+
+    >>> as_tsv([("a.tsv", RejectedRow(3, "expression", "high", "allowed are numbers"))])
+    'file\\tline\\tcolumn\\tvalue\\treason\\na.tsv\\t3\\texpression\\thigh\\tallowed are numbers\\n'
+    """
+    table = pd.DataFrame([(file, *row) for file, row in rows], columns=["file", *RejectedRow._fields])
+    return table.to_csv(sep="\t", index=False, lineterminator="\n")
