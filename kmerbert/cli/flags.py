@@ -140,8 +140,8 @@ class SequenceDataArguments:
     )
     on_bad_rows: Literal["error", "drop"] = flag(
         "error",
-        "Rows that cannot be used (no DNA, no number): stop with an error, or leave them out if they are at most half. All of "
-        "them are listed in rejected_rows.tsv in the output folder.",
+        "Rows without DNA or a number: stop, or leave them out. They are listed in rejected_rows.tsv in the output folder. More "
+        "than half of a file's rows are never left out.",
     )
     streaming: bool = flag(
         False,
@@ -351,7 +351,7 @@ class RegressionDataArguments(SequenceDataArguments):
 
     label_column: str = flag(
         "expression",
-        "Column with the measured values; several are comma-separated, a name with a comma in double quotes. In a file without "
+        "Column with the measured values; several are comma-separated. A name with a comma is in double quotes. In a file without "
         "a column of the default name, the only one that has numbers is taken.",
     )
     test_split_percentage: float | None = flag(
@@ -383,7 +383,7 @@ class RegressionDataArguments(SequenceDataArguments):
 
     train_fraction: float | None = flag(
         None,
-        "Train on this share of the training rows (0.25: a quarter), drawn in whole groups, as for a learning curve.",
+        "Train on this share of the training rows (0.25: a quarter), drawn in whole groups. Learning curves use it.",
     )
     sample_seed: int | None = flag(None, "Seed of --train_fraction. Default: --split_seed.")
 

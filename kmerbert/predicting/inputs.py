@@ -25,7 +25,6 @@ from kmerbert.reading.sources import (
     to_numbers,
 )
 
-
 logger = logging.getLogger(__name__)
 SEQUENCE = "sequence"  # what the column of the DNA is called, unless another name is given
 

@@ -381,7 +381,7 @@ class FileSource:
 
     def _find_delimiter(self) -> str:
         """What is between the cells of a text file: what its ending says, unless the first lines say otherwise."""
-        lines = list(islice(read_lines(self.path), 2))
+        lines = list(islice(read_lines(self.path), 2)) or [""]
 
         def cells(delimiter: str) -> list[str]:
             return [cell.strip().strip('"') for line in lines for cell in line.split(delimiter) if delimiter in line]
@@ -390,7 +390,7 @@ class FileSource:
         for delimiter in allowed:
             if self.sequence_column in cells(delimiter):
                 return delimiter
-        for other in "\t,;":
+        for other in "\t,; " if not any(delimiter in lines[0] for delimiter in allowed) else "":
             if other not in allowed and self.sequence_column in cells(other):
                 self._fail_columns(self.sequence_column, lines[:1], _separated_by(other))
         # A sequence between the wrong delimiters has a part of its neighbours in it, and is no DNA.

@@ -135,8 +135,13 @@ def test_a_pandas_table_keeps_its_ids_and_labels(make: MakeModel, id_column: str
     np.testing.assert_array_equal(predictions["observed"], table["strength"])
     np.testing.assert_array_equal(predictions["prediction"], predictor.predict_values(sequences)[:, 0])
     assert predictions.index.tolist() == [0, 1, 2, 3]
+    pd.testing.assert_frame_equal(
+        predictor.predict(table, id_column=id_column, label_columns=["strength"]), predictions
+    )
     with fails("'sequence'", "strength"):
-        predictor.predict(table)
+        predictor.predict(table.drop(columns="dna"))
+    with fails("'sequence'", "'dna', 'other'", "`sequence_column`"):
+        predictor.predict(table.assign(other=sequences))
     with fails("'locus2'"):
         predictor.predict(table, "dna", "locus2")
 

@@ -103,6 +103,7 @@ def test_facts(stride: int, table: TABLE, dna: DNA) -> None:
         "data_checksum": FileSource(path).checksum,
         "n_training_rows": 9,
         "sequence_length": [12, 30],
+        "n_rejected_rows": 0,
     }
     assert json.loads(json.dumps(rows.facts())) == rows.facts()
 
@@ -155,7 +156,11 @@ def test_both_datasets_have_the_same_facts_but_for_the_checksum(both: dict[str, 
     table_checksum, stream_checksum = table.pop("data_checksum"), stream.pop("data_checksum")
     assert table_checksum != stream_checksum
     table["sequence_length"][0] += 4  # row 17 has 8 bases; a stream knows the 12 to 31 of its first row group
-    assert table == stream == {"data_name": "rows.parquet", "n_training_rows": 24, "sequence_length": [12, 31]}
+    assert (
+        table
+        == stream
+        == {"data_name": "rows.parquet", "n_training_rows": 24, "sequence_length": [12, 31], "n_rejected_rows": 0}
+    )
 
 
 def test_both_datasets_have_the_same_labels(both: dict[str, TrainingRows]) -> None:

@@ -259,7 +259,7 @@ def test_labels_that_teach_nothing(value: float, parts: tuple[str, ...], tmp_pat
 def test_facts(folder: Path, dna: DNA, tmp_path: Path) -> None:
     facts = stream(folder).facts()
     assert facts | {"data_checksum": ""} == {
-        "data_name": "shards", "data_checksum": "", "n_training_rows": 60, "sequence_length": [20, 20],
+        "data_name": "shards", "data_checksum": "", "n_training_rows": 60, "sequence_length": [20, 20], "n_rejected_rows": 0,
     }  # fmt: skip
     assert stream(folder, 8).facts()["data_checksum"] == facts["data_checksum"]
     write_shards(folder, dna(60, seed=1), np.arange(60.0))
