@@ -40,7 +40,7 @@ def guess_columns(source: Source, sequence: str | None, label: str | None, taken
     """
     names = source.columns
     is_sought = sequence is not None and sequence not in names, label is not None and label not in names
-    if not any(is_sought):
+    if not any(is_sought) or sum(map(bool, names)) < len(names) / 2:  # a title above the names
         return Guess()
     usable = [name for name in names if name and names.count(name) == 1 and name not in {*taken, sequence, label, "id"}]
     cells = {name: _first_cells(source, name) for name in usable}

@@ -199,6 +199,10 @@ class _Text(NamedTuple):
         for number, line in enumerate(head.lines[1:], 2):
             if set(needed) <= {cell.strip().strip('"') for cell in line.split(delimiter)}:
                 return f"{self.table.noun} {number} has the names: delete what is above it"
+        n_filled = [sum(cell.strip() != "" for cell in line.split(delimiter)) for line in head.lines]
+        if len(self.names) > 1 and sum(map(bool, self.names)) == 1 and max(n_filled) > 1:
+            header = 1 + n_filled.index(max(n_filled))
+            return f"the first {self.table.noun} seems to be a title, and {self.table.noun} {header} to have the names: delete what is above it"
         if len(self.names) == 1 and self.table.noun == "line":
             for other in "\t,; ".replace(delimiter, ""):
                 if other in head.text.strip():

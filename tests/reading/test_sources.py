@@ -5,6 +5,7 @@ import doctest
 import gzip
 import itertools
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -704,6 +705,89 @@ def test_what_texts_may_mean_that_are_no_numbers(text: str, parts: list[str], tm
     (batch,) = source.batches(["x"])
     with fails("a.csv, line 3: ", repr(text.strip()), *parts):
         to_numbers(batch.columns["x"], source, batch.numbers, "x")
+
+
+def numbers(source: Source, column: str = "expression") -> list[float]:
+    """A column of numbers."""
+    return [
+        float(value)
+        for batch in source.batches([column])
+        for value in to_numbers(batch.columns[column], source, batch.numbers, column)
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.txt", "a.csv.gz"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("header", ["sequence;expression\n", '"sequence";"expression"\n', ""])
+def test_semicolons_and_decimal_commas(
+    name: str, mark: str, header: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As a spreadsheet of a German or French computer saves a table."""
+    content = f"{mark}{header}{LONG[0]};1,25\n{LONG[1]};-2\n{LONG[2]};0,5\n"
+    source = save(tmp_path, name, content.encode())
+    with caplog.at_level(logging.INFO, "kmerbert"):
+        assert rows(source, ["sequence"])["sequence"] == LONG
+        assert numbers(source) == numbers(source) == [1.25, -2, 0.5]
+    assert [line for line in caplog.messages if "decimal" in line] == [f"{source.path}: {source.remarks[0]}"]
+    check_message(source.remarks[0], "expression", "1,25 is 1.25")
+
+
+def test_semicolons_in_a_table_with_other_names(tmp_path: Path) -> None:
+    content = f"Name, short;Oligo;log2FC\na, b;{LONG[0]};1,5\nc, d;{LONG[1]};2\n"
+    source = save(tmp_path, "a.csv", content)
+    assert source.columns == ["Name, short", "Oligo", "log2FC"]
+    assert rows(source, ["Oligo"])["Oligo"] == LONG[:2]
+    source = save(tmp_path, "b.csv", f"Name;short,Oligo,log2FC\na;b,{LONG[0]},1.5\n")
+    assert source.columns == ["Name;short", "Oligo", "log2FC"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["1,234", "0,5", "12,345"], [1.234, 0.5, 12.345]),  # 0,5 can be nothing else
+        (["1,234", "12,34", "NA"], [1.234, 12.34, np.nan]),
+        ([",5", "1,", "-3,25e-2"], None),
+        (["1,5e-3", "+7", ""], [1.5e-3, 7, np.nan]),
+        (["1,5", "high"], None),
+    ],
+)
+def test_what_a_comma_means_is_told_by_its_column(
+    cells: list[str], expected: list[float] | None, tmp_path: Path
+) -> None:
+    source = save(tmp_path, "a.tsv", "sequence\tx\n" + "".join(f"AC\t{cell}\n" for cell in cells))
+    if expected:
+        np.testing.assert_array_equal(numbers(source, "x"), expected)
+    else:
+        with fails("a.tsv, line 3: x is "):
+            numbers(source, "x")
+
+
+@pytest.mark.parametrize(
+    ("cells", "parts"),
+    [
+        (["7", "1,234"], ["line 3", "'1,234'", "write 1234", "1.234 if"]),
+        (["1,5", "2.5"], ["line 2", "'1,5'", "1.5", "line 3 has '2.5'"]),
+        (["1,234", "0,5", "1,234,567"], ["line 2", "1.234", "line 4 has '1,234,567'"]),
+        (["1,5", "1.234,5"], ["line 2", "line 3 has '1.234,5'"]),
+        (["1.234,5"], ["line 2", "thousands"]),
+        (["12,5 nM"], ["line 2", "unit 'nM'", "write 12,5"]),
+        (["5 %", "6 %"], ["line 2", "unit '%'", "write 5"]),
+        (["5\u00b5M"], ["unit '\u00b5M'"]),
+    ],
+)
+def test_ambiguous_numbers_are_an_error(cells: list[str], parts: list[str], tmp_path: Path) -> None:
+    source = save(tmp_path, "a.tsv", "sequence\tx\n" + "".join(f"AC\t{cell}\n" for cell in cells))
+    with fails("a.tsv, ", *parts):
+        numbers(source, "x")
+
+
+def test_a_point_in_a_later_block_speaks_against_decimal_commas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_files, "BLOCK_BYTES", 64)
+    source = save(tmp_path, "a.tsv", "sequence\tx\n" + "ACGT\t1,5\n" * 50 + "ACGT\t1.5\n")
+    with fails("a.tsv, line 2", "line 52 has '1.5'"):
+        numbers(source, "x")
 
 
 # --- a source that is read a second time

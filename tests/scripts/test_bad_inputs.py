@@ -57,7 +57,8 @@ DATA = [
     Case("only a header", ("a.tsv", "no rows"), HEADER),
     Case("commas in tsv", ("a.tsv", "'sequence'", "'sequence,expression'", "','", ".csv"), GOOD.replace("\t", ",")),
     Case("semicolons in tsv", ("a.tsv", "'sequence'", "'sequence;expression'", "';'", ".csv"), GOOD.replace("\t", ";")),
-    Case("missing sequence column", ("a.tsv", "'sequence'", "'seq', 'expression'", "--sequence_column"), GOOD[:3] + GOOD[8:]),
+    Case("no column of sequences", ("a.tsv", "'sequence'", "'seq', 'expression'", "--sequence_column"), "seq\texpression\nx\t1\n"),
+    Case("two columns of sequences", ("a.tsv", "'sequence'", "'seq', 'other'", "--sequence_column"), columns(other=DNA[30:])[:3] + columns(other=DNA[30:])[8:]),
     Case("missing id column", ("a.tsv", "'name'", "'sequence', 'expression'"), command="--id_column name"),
     Case("missing split column", ("a.tsv", "'fold'", "'sequence', 'expression'"), command="--split_column fold"),
     Case("missing group column", ("a.tsv", "'locus'", "'sequence', 'expression'"), command="--group_column locus"),
@@ -147,7 +148,7 @@ SETTINGS = [
     Case("file not found", ("absent.tsv", "no such file"), command="--train_file {}/absent.tsv"),
     Case("test file not found", ("absent.tsv", "no such file"), command="--test_file {}/absent.tsv"),
     Case("folder as file", ("full is a folder", "--dataset_name"), command="--train_file {}/full"),
-    Case("unknown ending", ("a.xlsx", ".tsv", ".parquet"), command="--train_file {}/a.xlsx"),
+    Case("unknown ending", ("a.ods", ".tsv", ".parquet"), command="--train_file {}/a.ods"),
     Case("truncated gz", ("cut.tsv.gz", "cannot be read"), command="--train_file {}/cut.tsv.gz"),
     Case("plain text named gz", ("plain.tsv.gz", "cannot be read"), command="--train_file {}/plain.tsv.gz"),
     Case("JSON that is no lines", ("list.json, line 1", "'[{", '{"column": value'), command="--train_file {}/list.json"),
@@ -221,7 +222,7 @@ EVALUATION = [
     Case("binary file", ("binary.tsv, line 1", "not a text file"), command="--predictions_file {}/binary.tsv --output_dir {}/e"),
     Case("truncated gz", ("cut.tsv.gz", "cannot be read"), command="--predictions_file {}/cut.tsv.gz --output_dir {}/e"),
     Case("plain text named gz", ("plain.tsv.gz", "cannot be read"), command="--predictions_file {}/plain.tsv.gz --output_dir {}/e"),
-    Case("unknown ending", ("a.xlsx", ".tsv", ".parquet"), command="--predictions_file {}/a.xlsx --output_dir {}/e"),
+    Case("unknown ending", ("a.ods", ".tsv", ".parquet"), command="--predictions_file {}/a.ods --output_dir {}/e"),
     Case("text named parquet", ("a.parquet", "cannot be read"), command="--predictions_file {}/a.parquet --output_dir {}/e"),
     Case("FASTA", ("--predictions_file a.fa", ".tsv, .csv"), command="--predictions_file {}/a.fa --output_dir {}/e"),
     Case("text for a prediction", ("word.tsv, line 3", "prediction is 'x'", "numbers"), command="--predictions_file {}/word.tsv --output_dir {}/e"),
@@ -238,7 +239,7 @@ def folder(tmp_path: Path) -> Path:
     packed = gzip.compress(GOOD.encode())
     contents: dict[str, bytes | str] = {
         "full/x.txt": "mine",
-        "a.xlsx": "PK",
+        "a.ods": "PK",
         "a.fa": "ACGT\n",
         "a.parquet": GOOD,
         "b.fa": ">a\nACGTACGT\n",
@@ -320,9 +321,11 @@ def test_the_rest_of_the_commands_is_right(folder: Path) -> None:
 def test_failed_runs_leave_nothing_that_looks_like_results(folder: Path, error_line: Callable[..., str]) -> None:
     line = error_line(run_finetune_regression.main, *training_command(folder, Case("", (), with_row("X\t1"))))
     check_message(line, "a.tsv, line 5", "'X'")
-    assert list((folder / "run").iterdir()) == []
+    check_message(line, "1 of 30 rows", "run/rejected_rows.tsv", "--on_bad_rows drop")
+    assert {path.name for path in (folder / "run").iterdir()} == {"rejected_rows.tsv", "run_files.json"}
     metrics = run_finetune_regression.main([*training_command(folder, Case("", ())), "--max_steps=1"])
     assert metrics["eval_rmse"] > 0
+    assert not (folder / "run" / "rejected_rows.tsv").exists()
 
 
 @pytest.mark.parametrize(

@@ -156,11 +156,8 @@ def test_both_datasets_have_the_same_facts_but_for_the_checksum(both: dict[str, 
     table_checksum, stream_checksum = table.pop("data_checksum"), stream.pop("data_checksum")
     assert table_checksum != stream_checksum
     table["sequence_length"][0] += 4  # row 17 has 8 bases; a stream knows the 12 to 31 of its first row group
-    assert (
-        table
-        == stream
-        == {"data_name": "rows.parquet", "n_training_rows": 24, "sequence_length": [12, 31], "n_rejected_rows": 0}
-    )
+    expected = {"data_name": "rows.parquet", "n_training_rows": 24, "sequence_length": [12, 31], "n_rejected_rows": 0}
+    assert table == stream == expected
 
 
 def test_both_datasets_have_the_same_labels(both: dict[str, TrainingRows]) -> None:

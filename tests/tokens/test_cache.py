@@ -14,6 +14,7 @@ import pytest
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.files import writer_tag
 from kmerbert.reading import text
+from kmerbert.reading.bad_rows import BadRowsError
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.sources import FileSource
 from kmerbert.tokens import cache
@@ -448,3 +449,81 @@ def test_rows_are_read_again_by_their_numbers(table: TABLE, dna: DNA) -> None:
     table("a.tsv", sequence=sequences[::-1], name=list("abcdefghi"))
     with fails(path, "changed"):
         list(tokens.read_again(["name"]))
+
+
+# --- rows that cannot be used
+
+
+def bad_table(table: TABLE, dna: DNA) -> Path:
+    """Six rows, of which those in lines 3 and 6 cannot be used."""
+    sequences, values = dna(6), ["1,5", "2", "3", "0,25", "high", "6"]
+    sequences[1] = "ACGTX"
+    return table("a.tsv", sequence=sequences, expression=values)
+
+
+def test_all_bad_rows_are_told_at_once(table: TABLE, dna: DNA, tmp_path: Path) -> None:
+    source = FileSource(bad_table(table, dna))
+    with fails("a.tsv, line 3", "'X'", "2 of 6 rows") as caught:
+        tokenise(source, RowSpec("sequence", ("expression",)), KMERS, str(tmp_path))
+    assert isinstance(caught.value, BadRowsError)
+    assert [(row.line, row.column, row.value) for row in caught.value.rows] == [
+        (3, "sequence", "ACGTX"), (6, "expression", "high"),
+    ]  # fmt: skip
+
+
+def test_bad_rows_are_left_out(
+    table: TABLE, dna: DNA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    source = FileSource(bad_table(table, dna))
+    spec = RowSpec("sequence", ("expression",), drops_bad_rows=True)
+    for is_cached in (False, True):  # what is said is the same
+        caplog.clear()
+        with caplog.at_level("INFO", "kmerbert"):
+            tokens = tokenise(FileSource(source.path), spec, KMERS, str(tmp_path))
+        assert tokens.numbers.tolist() == [2, 4, 5, 7], is_cached
+        assert tokens.labels[:, 0].tolist() == [1.5, 3, 0.25, 6]
+        assert [row.line for row in tokens.rejected] == [3, 6]
+        check_message(" ".join(caplog.messages), "a.tsv: 2 rows", "left out", "expression", "1,5 is 1.5")
+        again = [number for batch in tokens.read_again(["sequence"]) for number in batch.numbers.tolist()]
+        assert again == [2, 4, 5, 7]
+    rows = TokenDataset(tokens, np.array([0, 2]), 0)
+    assert rows.rejected() == {"a.tsv": 2}
+    assert rows.facts()["n_rejected_rows"] == 2
+
+
+def test_more_than_half_are_never_left_out(table: TABLE, dna: DNA, tmp_path: Path) -> None:
+    path = table("a.tsv", sequence=dna(4), expression=["1", "x", "x", "x"])
+    with fails("a.tsv, line 3", "'x'", "3 of 4 rows", "half"):
+        tokenise(FileSource(path), RowSpec("sequence", ("expression",), drops_bad_rows=True), KMERS, str(tmp_path))
+
+
+def test_a_wrong_column_is_not_read_to_its_end(
+    table: TABLE, dna: DNA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(cache, "MOST_LISTED", 5)
+    path = table("a.tsv", sequence=dna(50), expression=["x"] * 50)
+    with fails("a.tsv, line 2", "the rest was not looked at") as caught:
+        tokenise(FileSource(path), RowSpec("sequence", ("expression",)), KMERS, str(tmp_path))
+    assert 5 <= len(caught.value.rows) < 20
+
+
+def test_the_first_fault_of_a_file_is_told(
+    table: TABLE, dna: DNA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if what follows cannot be read at all."""
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    path = table("a.tsv", sequence=dna(50), expression=["1", "x"] + ["1"] * 48)
+    path.write_text(path.read_text() + "AC\n")
+    spec = RowSpec("sequence", ("expression",))
+    with fails("a.tsv, line 3", "'x'", "the rest was not looked at"):
+        tokenise(FileSource(path), spec, KMERS, str(tmp_path))
+    with fails("a.tsv, line 52", "1 column"):
+        tokenise(FileSource(path), replace(spec, drops_bad_rows=True), KMERS, str(tmp_path))
+
+
+def test_columns_that_must_be_filled(table: TABLE, dna: DNA, tmp_path: Path) -> None:
+    path = table("a.tsv", sequence=dna(3), fold=["a", " ", "b"])
+    with fails("a.tsv, line 3: fold is empty"):
+        tokenise(FileSource(path), RowSpec("sequence", filled=("fold",)), KMERS, str(tmp_path))

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from kmerbert.reading.bad_rows import RejectedRow
 from kmerbert.training import folder as folder_module
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.folder import LOCK_FILE, FolderLock, RunFolder, claim_folder
+from kmerbert.training.folder import LOCK_FILE, REJECTED_FILE, FolderLock, RunFolder, claim_folder
 from kmerbert.training.run import start_run
 from tests.support.messages import check_message, fails
 
@@ -21,6 +22,11 @@ def start(folder: Path, **settings: Any) -> RunFolder:
     """Takes a folder for a run, as a script does, and gives it back."""
     with start_run(KmerTrainingArguments(output_dir=str(folder), **settings)) as run:
         return run
+
+
+def taken(folder: Path, **settings: Any) -> RunFolder:
+    """Takes a folder for a `with` block."""
+    return start_run(KmerTrainingArguments(output_dir=str(folder), **settings))
 
 
 def fill(folder: Path, *names: str) -> None:
@@ -265,3 +271,30 @@ def test_a_card_that_was_edited_stays(is_resumed: bool, tmp_path: Path) -> None:
         RunFolder(tmp_path, checkpoint=checkpoint, to_delete=("README.md", "trainer_state.json")).clear({"train"})
     kept = {path.name: path.read_text() for path in tmp_path.glob("README*")}
     assert kept == {"README.edited.md": "mine", "README.edited2.md": "mine again"}
+
+
+def test_a_list_of_bad_rows_is_the_runs_own(tmp_path: Path) -> None:
+    """It is there before training begins, is no reason to refuse the next run, and goes when that has no bad rows."""
+    rows = [("a.tsv", RejectedRow(3, "x", "high", "no number"))]
+    with pytest.raises(ValueError, match="bad"), taken(tmp_path / "out") as folder:
+        assert folder.list_rejected(rows) == str(tmp_path / "out" / REJECTED_FILE)
+        raise ValueError("bad rows")
+    assert left_in(tmp_path / "out") == ["rejected_rows.tsv", "run_files.json"]
+    with taken(tmp_path / "out") as folder:
+        folder.list_rejected(rows * 2)
+        folder.clear({"train"})
+        assert (tmp_path / "out" / REJECTED_FILE).read_text().count("high") == 2
+    with taken(tmp_path / "out") as folder:
+        folder.clear({"train"})
+    assert REJECTED_FILE not in left_in(tmp_path / "out")
+
+
+def test_a_list_of_bad_rows_replaces_nobodys_file(tmp_path: Path) -> None:
+    fill(tmp_path / "out", "trainer_state.json", REJECTED_FILE)
+    with taken(tmp_path / "out", overwrite_output_dir=True) as folder, fails("rejected_rows.tsv", "no run wrote"):
+        folder.list_rejected([])
+    assert (tmp_path / "out" / REJECTED_FILE).read_text() != ""
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / REJECTED_FILE).write_text("mine")
+    with fails("not empty"):
+        start(tmp_path / "other")

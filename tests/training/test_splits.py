@@ -24,7 +24,7 @@ from kmerbert.tokens.batches import TokenDataset, read_names
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.training import splits as module
 from kmerbert.training.flags import KmerTrainingArguments
-from kmerbert.training.splits import check_checkpoint, load_splits, read_fold_names
+from kmerbert.training.splits import check_checkpoint, load_splits, read_fold_names, settle_columns
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
 
@@ -759,3 +759,67 @@ def test_a_share_of_the_training_rows(table: TABLE, dna: DNA) -> None:
     ):
         with fails(*parts):
             regression(path, **given)
+
+
+# --- columns that are found, rows that are left out
+
+
+def test_columns_are_found_once_for_all_splits(table: TABLE, dna: DNA) -> None:
+    sequences = dna(40)
+    train = table("a.tsv", Oligo=sequences[:30], locus=np.arange(30) // 3, log2FC=range(30))
+    test = table("b.tsv", log2FC=range(10), Oligo=sequences[30:], other=range(10))
+    arguments = regression(train, test_file=str(test), group_column="locus")
+    check_message(settle_columns(arguments), "a.tsv", "'Oligo'", "'log2FC'")
+    assert (arguments.sequence_column, arguments.label_columns) == ("Oligo", ["log2FC"])
+    splits = load(arguments, arguments.label_columns)
+    assert values_of(splits)["test"] == list(range(10))
+    assert settle_columns(arguments) == ""
+
+
+def test_columns_that_are_named_are_not_looked_for(table: TABLE, dna: DNA) -> None:
+    train = table("a.tsv", Oligo=dna(4), **{"x, y": range(4)}, z=range(4))
+    with fails("'x, y', 'z'", "`label_column`"):
+        settle_columns(regression(train))
+    named = regression(train, label_column="z,other", sequence_column="DNA")
+    assert settle_columns(named) == ""
+    assert (named.label_column, named.sequence_column) == ("z,other", "DNA")
+    quoted = regression(table("b.tsv", Oligo=dna(4), **{"x, y": range(4)}))
+    assert settle_columns(quoted)
+    assert quoted.label_columns == ["x, y"]
+    language = PretrainingDataArguments(train_file=str(train))
+    settle_columns(language)
+    assert (language.sequence_column, language.label_column) == ("Oligo", "expression")
+
+
+def test_bad_rows_of_all_files_are_listed(table: TABLE, dna: DNA) -> None:
+    sequences = dna(40)
+    train = table(
+        "a.tsv",
+        id=[f"p{i}" if i != 4 else "" for i in range(30)],
+        sequence=["ACGX", *sequences[1:30]],
+        expression=range(30),
+        fold=["a", "b", ""] + ["a", "b", "c"] * 9,
+    )
+    test = table("b.tsv", sequence=sequences[30:], expression=[*range(9), "x"])
+    listed: list[Any] = []
+
+    def list_rejected(rows: Sequence[tuple[str, Any]]) -> str:
+        listed.extend(rows)
+        return "out/rejected_rows.tsv"
+
+    def read(**settings: Any) -> dict[str, TokenDataset]:
+        listed.clear()
+        arguments = regression(train, test_file=str(test), fold_column="fold", **settings)
+        assert read_fold_names(arguments) == ["a", "b", "c"]
+        trainer = KmerTrainingArguments(output_dir="unused")
+        return load_splits(arguments, trainer, KMERS, None, ("expression",), fold=0, list_rejected=list_rejected)
+
+    with fails("a.tsv, line 2", "'X'", "3 of 30 rows", "out/rejected_rows.tsv", "`on_bad_rows` drop"):
+        read()
+    assert [(file, row.line, row.column) for file, row in listed] == [
+        ("a.tsv", 2, "sequence"), ("a.tsv", 4, "fold"), ("a.tsv", 6, "id"),
+    ]  # fmt: skip
+    splits = read(on_bad_rows="drop")
+    assert [(file, row.line) for file, row in listed] == [("a.tsv", 2), ("a.tsv", 4), ("a.tsv", 6), ("b.tsv", 10 + 1)]
+    assert sizes(splits) == {"train": 18, "validation": 9, "test": 9}
+    assert splits["test"].rejected() == {"b.tsv": 1}
