@@ -1,7 +1,7 @@
 """Fits a measured number (gene expression from a promoter) to DNA, from a pretrained checkpoint or from scratch.
 
-Reads a table with a sequence and one or several measured values (TSV, CSV, JSON lines, Parquet, a Hub dataset, or the
-headerless `sequence<TAB>value` of the DREAM Challenge). Writes to --output_dir the model, which answers in the values'
+Reads a table with a sequence and one or several measured values (TSV, CSV, Excel, JSON lines, Parquet, a Hub dataset, or
+the headerless `sequence<TAB>value` of the DREAM Challenge). Writes to --output_dir the model, which answers in the values'
 own unit, its tokenizer, metrics, a model card, report.html, and validation_predictions.tsv and test_predictions.tsv for
 run_evaluate.py.
 
@@ -200,8 +200,17 @@ def fit(
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)
-        settings = data_args, training_args, tokenizer, max_tokens(config), names, flanks, both_strands, fold
-        splits = load_splits(*settings, folder.list_rejected)
+        splits = load_splits(
+            data_args,
+            training_args,
+            tokenizer,
+            max_tokens(config),
+            names,
+            flanks,
+            both_strands,
+            fold,
+            folder.list_rejected,
+        )
     check_checkpoint(config, splits)
     if few_rows_args and not data_args.streaming and len(splits["train"]) < FEW_ROWS:
         logger.info(

@@ -259,9 +259,8 @@ def _check_sheet(arguments: Any, *names: str) -> None:
     """Raises ValueError if a sheet is named, but none of the files is of Excel."""
     files = [file for name in names if (file := getattr(arguments, name))]
     if arguments.sheet and not any(ending in file.lower() for file in files for ending in EXCEL_ENDINGS):
-        raise ValueError(
-            f"--sheet {arguments.sheet!r} is of an Excel file (.xlsx), but none is given in {', '.join(f'--{name}' for name in names)}"
-        )
+        flags = ", ".join(f"--{name}" for name in names)
+        raise ValueError(f"--sheet {arguments.sheet!r} is of an Excel file (.xlsx), but none is given in {flags}")
 
 
 def _check_counts(arguments: Any, *names: str, least: int = 1) -> None:

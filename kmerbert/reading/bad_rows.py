@@ -45,11 +45,16 @@ class RowError(ValueError):
 
 
 class BadRowsError(ValueError):
-    """A table has rows that cannot be used; `rows` are these."""
+    """A table has rows that cannot be used; `rows` are these, among `n_rows` that were looked at."""
 
-    def __init__(self, message: str, rows: Sequence[RejectedRow]) -> None:
+    def __init__(self, message: str, rows: Sequence[RejectedRow], n_rows: int) -> None:
         super().__init__(message)
-        self.rows = tuple(rows)
+        self.rows, self.n_rows = tuple(rows), n_rows
+
+    @property
+    def are_most(self) -> bool:
+        """Whether more than half of the rows cannot be used, which is a fault of the table."""
+        return len(self.rows) > self.n_rows / 2
 
 
 def read_usable(batch: Batch, read: Callable[[Batch], Result]) -> tuple[Result | None, list[RowError]]:

@@ -96,8 +96,8 @@ def _only_one(
     """
     found = [name for name, texts in cells.items() if sum(map(fits, texts)) > len(texts) / 2]
     if len(found) > 1:
+        listed = ", ".join(map(repr, found[:12]))
         raise ValueError(
-            f"{source.name}: no column {usual!r}, and {len(found)} columns have {what}: {', '.join(map(repr, found[:12]))}: name "
-            f"one with {argument}"
+            f"{source.name}: no column {usual!r}, and {len(found)} columns have {what}: {listed}: name one with {argument}"
         )
     return found[0] if found else None

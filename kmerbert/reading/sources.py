@@ -183,7 +183,7 @@ def read_fasta(lines: Iterable[str], whole_headers: bool = False) -> Iterator[Fa
 
 
 class _Text(NamedTuple):
-    """How a file of delimited text or a sheet of Excel is laid out: its cells, its columns' names, and whether its first row has them."""
+    """How delimited text or a sheet of Excel is laid out: cells, names of columns, and whether the first row has them."""
 
     table: DelimitedFile | ExcelSheet
     names: list[str]
@@ -201,8 +201,10 @@ class _Text(NamedTuple):
                 return f"{self.table.noun} {number} has the names: delete what is above it"
         n_filled = [sum(cell.strip() != "" for cell in line.split(delimiter)) for line in head.lines]
         if len(self.names) > 1 and sum(map(bool, self.names)) == 1 and max(n_filled) > 1:
-            header = 1 + n_filled.index(max(n_filled))
-            return f"the first {self.table.noun} seems to be a title, and {self.table.noun} {header} to have the names: delete what is above it"
+            header = f"{self.table.noun} {1 + n_filled.index(max(n_filled))}"
+            return (
+                f"the first {self.table.noun} seems to be a title: if {header} has the names, delete what is above it"
+            )
         if len(self.names) == 1 and self.table.noun == "line":
             for other in "\t,; ".replace(delimiter, ""):
                 if other in head.text.strip():
@@ -454,11 +456,11 @@ class FileSource:
 
     def commas(self, column: str) -> Commas:
         """What commas mean in a column, by all of its numbers; none are decimal where commas separate the cells."""
-        if self.format not in TABLES or (text := self._open_text()) is None or text.table.delimiter == ",":
-            return Commas()
         if column not in self._known_commas:
-            self._known_commas[column] = commas = self._look_at_commas(column)
-            if commas.are_decimal:
+            text = self._open_text() if self.format in TABLES else None
+            has_commas_between = text is None or text.table.delimiter == ","
+            self._known_commas[column] = Commas() if has_commas_between else self._look_at_commas(column)
+            if self._known_commas[column].are_decimal:
                 logger.info("%s: %s", self.path, self.remarks[-1])
         return self._known_commas[column]
 

@@ -301,12 +301,11 @@ def _usable_rows(
         if result and (spec.drops_bad_rows or not rejected):
             yield result
         is_whole = len(rejected) < MOST_LISTED or len(rejected) <= n_rows / 2
-    is_most = len(rejected) > n_rows / 2
-    if rejected and (is_most or not spec.drops_bad_rows):
-        limit = " (the rest was not looked at)" if not is_whole else ""
-        remedy = "; more than half are never left out" if spec.drops_bad_rows else ""
-        message = f"{rejected[0]}; {len(rejected)} of {n_rows} rows cannot be used{limit}{remedy}"
-        raise BadRowsError(message, [error.row for error in rejected])
+    limit = "" if is_whole else " (the rest was not looked at)"
+    message = f"{rejected[0]}; {len(rejected)} of {n_rows} rows cannot be used{limit}" if rejected else ""
+    error = BadRowsError(message, [error.row for error in rejected], n_rows)
+    if rejected and (error.are_most or not spec.drops_bad_rows):
+        raise error
 
 
 def without_padding(ids: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -94,8 +94,8 @@ def load_splits(
         except BadRowsError as error:
             listed = list_rejected([(source.short_name, row) for row in error.rows]) if list_rejected else ""
             listed = f", listed in {listed}" if listed else ""
-            remedy = "" if spec.drops_bad_rows else "; `on_bad_rows` drop leaves them out"
-            raise ValueError(f"{error}{listed}{remedy}") from None
+            remedy = "more than half are never left out" if error.are_most else "`on_bad_rows` drop leaves them out"
+            raise ValueError(f"{error}{listed}; {remedy}") from None
         if split == "train" and flanks and flanks.carried and flanks != _learnt(flanks, arguments, source):
             raise ValueError(f"{source.name}: the file was changed after the flanks were learnt from it: start again")
         check_unknown(tables[split].unknown_share, source.name)
@@ -139,8 +139,8 @@ def settle_columns(arguments: SequenceDataArguments) -> str:
     """Finds the columns of sequences and labels by what is in them, if the training table has none of the usual names.
 
     Args:
-        arguments: Changed in place, as if the columns had been named. Columns that are named otherwise than by default, those of
-            a Hub dataset and of --streaming are left alone.
+        arguments: Changed in place, as if the columns had been named. Nothing is changed of columns that are named otherwise
+            than by default, and with a Hub dataset or --streaming.
 
     Returns:
         What was found, as a sentence for the log; empty if there was nothing to find.

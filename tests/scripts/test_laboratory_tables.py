@@ -11,6 +11,7 @@ import pytest
 import run_finetune_regression
 import run_predict
 import run_pretrain_mlm
+from kmerbert.predicting.predictor import Predictor
 from kmerbert.sharing import report
 from tests.scripts.test_bad_inputs import NETWORK
 from tests.support.messages import check_message
@@ -96,6 +97,8 @@ def test_excel_from_the_first_command_to_predictions(
     new = pd.read_excel(workbook, sheet_name="New")
     assert predicted["sequence"].tolist() == new["Oligo"].tolist()
     assert predicted["id"].tolist() == list(range(2, 22))
+    in_notebook = Predictor.from_pretrained(folder, device="cpu").predict(workbook, sheet="New")
+    np.testing.assert_allclose(in_notebook["prediction"], predicted["prediction"], rtol=1e-5)
 
 
 def test_a_european_table_in_a_cross_validation(tmp_path: Path) -> None:
