@@ -36,9 +36,12 @@ def guess_columns(source: Source, sequence: str | None, label: str | None, taken
         taken: Names of columns that are something else.
 
     Raises:
-        ValueError: Two columns fit, or the table cannot be read.
+        ValueError: Two columns fit.
     """
-    names = source.columns
+    try:
+        names = source.columns
+    except ValueError:  # whoever reads the table says so
+        return Guess()
     is_sought = sequence is not None and sequence not in names, label is not None and label not in names
     if not any(is_sought) or sum(map(bool, names)) < len(names) / 2:  # a title above the names
         return Guess()

@@ -146,7 +146,7 @@ def settle_columns(arguments: SequenceDataArguments) -> str:
         What was found, as a sentence for the log; empty if there was nothing to find.
 
     Raises:
-        ValueError: Two columns fit; or the table cannot be read.
+        ValueError: Two columns fit.
     """
     if arguments.streaming or not arguments.train_file:
         return ""

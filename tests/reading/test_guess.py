@@ -90,3 +90,4 @@ def test_fasta_headerless_tables_and_titles_are_left_to_the_reader(tmp_path: Pat
         (tmp_path / name).write_text(text)
         source = FileSource(tmp_path / name, headerless_label="expression")
         assert guess(source) == Guess(), name
+    assert guess(FileSource(tmp_path / "absent.tsv")) == Guess()
