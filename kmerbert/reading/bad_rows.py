@@ -12,6 +12,7 @@ from kmerbert.reading.delimited import Batch
 Result = TypeVar("Result")
 # Where most rows are bad, as when a wrong column is named, more of them tell nothing new.
 MOST_LISTED = 10_000
+PART_ROWS = 64  # that are read at once where some rows of a batch are bad
 LONGEST_VALUE = 1000  # letters of a cell that are listed
 
 
@@ -71,27 +72,32 @@ def read_usable(batch: Batch, read: Callable[[Batch], Result]) -> tuple[Result |
         return read(batch), []
     except RowError:
         errors = _find_bad(batch, read)
-    is_good = ~np.isin(batch.numbers, [error.row.line for error in errors])
-    chosen = np.flatnonzero(is_good)
-    good = Batch({name: column.take(chosen) for name, column in batch.columns.items()}, batch.numbers[chosen])
-    return (read(good) if len(chosen) else None), errors
+    good = _take(batch, ~np.isin(batch.numbers, [error.row.line for error in errors]))
+    return (read(good) if len(good.numbers) else None), errors
 
 
 def _find_bad(batch: Batch, read: Callable[[Batch], object]) -> list[RowError]:
-    """An error for each row that cannot be read, found by halves, so that a few bad rows among many cost little."""
-    n = len(batch.numbers)
-    try:
-        read(batch)
-    except RowError as error:
-        if n == 1:
-            return [error]
-    else:
-        return []
-    halves = [
-        Batch({name: column[part] for name, column in batch.columns.items()}, batch.numbers[part])
-        for part in (slice(n // 2), slice(n // 2, n))
-    ]
-    return [error for half in halves for error in _find_bad(half, read)]
+    """An error for each row that cannot be read, in their order.
+
+    Of a part with such rows, one after the other is left out; the parts are small, so that this reads few rows again.
+    """
+    errors = []
+    for start in range(0, len(batch.numbers), PART_ROWS):
+        part = _take(batch, np.arange(start, min(start + PART_ROWS, len(batch.numbers))))
+        while len(part.numbers):
+            try:
+                read(part)
+                break
+            except RowError as error:
+                errors.append(error)
+                part = _take(part, part.numbers != error.row.line)
+    return sorted(errors, key=lambda error: error.row.line)
+
+
+def _take(batch: Batch, chosen: np.ndarray) -> Batch:
+    """Some rows of a batch, by their positions or by whether they are chosen."""
+    positions = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    return Batch({name: column.take(positions) for name, column in batch.columns.items()}, batch.numbers[positions])
 
 
 def to_text(rows: Sequence[RejectedRow]) -> str:
