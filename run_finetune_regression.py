@@ -31,20 +31,22 @@ from kmerbert.cli.parser import names_any, parse
 from kmerbert.cli.run import command_line, run
 from kmerbert.models.loading import has_settings, load_config, load_model, load_tokenizer, max_tokens, tokenizer_for
 from kmerbert.models.outputs import output_layer, rescale_outputs
+from kmerbert.predicting.intervals import with_intervals
 from kmerbert.predicting.table import read_predictions
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.reading.training_sample import TrainingSample
+from kmerbert.scoring.baselines import NAMES
 from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
 from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics, write_card
 from kmerbert.sharing.hub import open_repository, publish, push_folder
-from kmerbert.sharing.report import REPORT_FILE, TRAINING_ROWS, ReportFacts, write_report
-from kmerbert.tokens.batches import collate, read_names
+from kmerbert.sharing.report import REPORT_FILE, TRAINING_ROWS, Fold, ReportFacts, write_report
+from kmerbert.tokens.batches import TrainingRows, collate, read_names
 from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training.callbacks import make_callbacks
 from kmerbert.training.flags import RegressionArguments
 from kmerbert.training.folder import RunFolder
 from kmerbert.training.folds import describe_folds, join_folds
-from kmerbert.training.judging import Verdict, by_baseline, ceiling_line, judge, write_baselines
+from kmerbert.training.judging import Verdict, by_baseline, find_ceiling, judge, write_baselines
 from kmerbert.training.linear_term import add_linear_term
 from kmerbert.training.losses import regression_loss
 from kmerbert.training.run import (
@@ -92,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     data_args, model_args, training_args = parse(groups, argv, __doc__, DEFAULT_RECIPE if takes_default else None)
     means_bert = takes_default and asks_for_bert(model_args)
     few_rows_args = None
-    if takes_default and not means_bert and not names_any(argv, LENGTH):
+    if takes_default and not (means_bert or data_args.streaming or names_any(argv, LENGTH)):
         few_rows_args = parse(groups, argv, __doc__, SMALL_RECIPE)[-1]
     if means_bert:
         data_args, model_args, training_args = parse(groups, [*(argv or sys.argv[1:]), "--model_type=bert"], __doc__)
@@ -115,7 +117,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         command = command_line(Path(__file__).name, argv)
         if data_args.cross_validates:
             return cross_validate(data_args, model_args, training_args, folder, command, few_rows_args)
-        trainer, card, metrics = fit(data_args, model_args, training_args, folder, command, few_rows_args)
+        read = read_rows(data_args, model_args, training_args, folder)
+        suit_few_rows(training_args, few_rows_args, len(read.splits["train"]))
+        trainer, card, metrics = fit(read, data_args, model_args, training_args, folder, command)
         publish(trainer, card)
         return flatten(metrics)
 
@@ -125,6 +129,29 @@ def asks_for_bert(model_args: RegressionModelArguments) -> bool:
     overrides = model_args.config_overrides
     is_for_bert = overrides and not has_settings("kmer_conv", overrides) and has_settings("bert", overrides)
     return bool(model_args.reading_frames or is_for_bert)
+
+
+class Read(NamedTuple):
+    """What a training reads: rows by their split, how they became tokens, and the settings of the network that reads them."""
+
+    splits: dict[str, TrainingRows]
+    tokenizer: KmerTokenizer
+    config: PretrainedConfig
+
+    @property
+    def both_strands(self) -> bool:
+        """Whether the network reads both strands."""
+        return getattr(self.config, "both_strands", False)
+
+    def counts(self, has_folds: bool) -> dict[str, int]:
+        """What else there is to count in the rows; of a cross-validation, in which all rows but the test rows validate."""
+        counts: dict[str, int] = {}
+        for split, rows in self.splits.items():
+            name = "validation" if has_folds and split == "train" else split
+            for what, n in rows.counts().items():
+                counts[f"{name}: {what}"] = counts.get(f"{name}: {what}", 0) + n
+            counts |= {f"{file}: rows left out": n for file, n in rows.rejected().items()}
+        return counts
 
 
 class Fitted(NamedTuple):
@@ -145,6 +172,9 @@ def cross_validate(
 ) -> dict[str, float]:
     """Fits a model for each fold, in a folder of its own, and joins them; returns the final metrics of every split."""
     names, state = read_fold_names(data_args), PartialState()
+    first = read_rows(data_args, model_args, training_args, folder, fold=0)
+    suit_few_rows(training_args, few_rows_args, len(first.splits["train"]))
+    ceiling = find_ceiling(first.splits, data_args.replicates, has_folds=True)
     repository = open_repository(training_args) if training_args.push_to_hub and state.is_main_process else None
     for fold, name in enumerate(names):
         own_folder, own_args = start_fold(folder, training_args, fold)
@@ -152,7 +182,8 @@ def cross_validate(
             done = ", finished before" if own_folder.is_finished else ""
             logger.info("fold %s (%d of %d): %s%s", name, fold + 1, len(names), own_folder.path, done)
             if not own_folder.is_finished:
-                trainer, card, _ = fit(data_args, model_args, own_args, own_folder, command, few_rows_args, fold)
+                read = read_rows(data_args, model_args, own_args, own_folder, fold) if fold else first
+                trainer, card, _ = fit(read, data_args, model_args, own_args, own_folder, command, fold)
                 if state.is_main_process:
                     write_card(own_folder.path, own_folder.path.name, card, trainer.model.config)
                     finish_fold(own_folder)
@@ -166,9 +197,24 @@ def cross_validate(
         settings["validation rows"] = "all but the test rows, each predicted by the model that has not seen it"
         settings["folds"] = f"{len(names)}; mean and SD of their models: {describe_folds(result.mean, result.sd)}"
         chosen = chosen_by_validation(training_args, result.model.config.member_configs)
-        verdict = judge(folder, result.baselines, chosen, NEXT_COMMAND)
+        verdict = judge(folder, result.baselines, chosen, NEXT_COMMAND, ceiling)
         card = describe(data_args, model_args, result.tokenizer, metrics, settings, verdict, len(names))
         write_card(folder.path, repository or folder.path.name, card, result.model.config)
+        folds = [
+            Fold(
+                name,
+                n_rows,
+                result.folds[name],
+                {NAMES[kind]: s for kind, s in result.fold_baselines.get(name, {}).items()},
+            )
+            for name, n_rows in result.fold_rows.items()
+        ]
+        facts = {
+            "folds": folds,
+            "baselines": by_baseline(result.baselines),
+            "ceiling": ceiling and ceiling.noise_ceiling,
+        }
+        summarise(folder, data_args, first, card, metrics, command, **facts)
         logger.info("the mean of the models, metrics and card: %s", folder.path)
     state.wait_for_everyone()
     state.destroy_process_group()  # processes on CPUs that exit without this may abort
@@ -177,18 +223,16 @@ def cross_validate(
     return flatten(metrics)
 
 
-def fit(
+def read_rows(
     data_args: RegressionDataArguments,
     model_args: RegressionModelArguments,
     training_args: RegressionArguments,
     folder: RunFolder,
-    command: str,
-    few_rows_args: RegressionArguments | None = None,
     fold: int | None = None,
-) -> Fitted:
-    """Reads, builds, trains, saves and scores; of a cross-validation, the model that a fold validates.
+) -> Read:
+    """Reads the rows as the network will see them; of a cross-validation, those of the model that a fold validates.
 
-    How long is trained is taken from `few_rows_args`, if it is given and there are few rows.
+    Rows that cannot be used are listed in the folder.
     """
     names = tuple(data_args.label_columns)
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
@@ -212,14 +256,34 @@ def fit(
             folder.list_rejected,
         )
     check_checkpoint(config, splits)
-    if few_rows_args and not data_args.streaming and len(splits["train"]) < FEW_ROWS:
-        logger.info(
-            "%d training rows, fewer than %d: %d steps of %d sequences instead, as in recipes/small",
-            *(len(splits["train"]), FEW_ROWS, few_rows_args.max_steps, few_rows_args.per_device_train_batch_size),
-        )
-        for name in (*LENGTH, *RHYTHM):
-            setattr(training_args, name, getattr(few_rows_args, name))
-    ceiling = ceiling_line(splits, data_args.replicates)
+    return Read(splits, tokenizer, config)
+
+
+def suit_few_rows(training_args: RegressionArguments, few_rows_args: RegressionArguments | None, n_rows: int) -> None:
+    """Takes how long is trained from `few_rows_args`, if it is given and there are few training rows."""
+    if not few_rows_args or n_rows >= FEW_ROWS:
+        return
+    logger.info(
+        "%d training rows, fewer than %d: %d steps of %d sequences instead, as in recipes/small",
+        *(n_rows, FEW_ROWS, few_rows_args.max_steps, few_rows_args.per_device_train_batch_size),
+    )
+    for name in (*LENGTH, *RHYTHM):
+        setattr(training_args, name, getattr(few_rows_args, name))
+
+
+def fit(
+    read: Read,
+    data_args: RegressionDataArguments,
+    model_args: RegressionModelArguments,
+    training_args: RegressionArguments,
+    folder: RunFolder,
+    command: str,
+    fold: int | None = None,
+) -> Fitted:
+    """Builds, trains, saves and scores; of a cross-validation, the model that a fold validates."""
+    names, (splits, tokenizer, config) = tuple(data_args.label_columns), read
+    # Of a cross-validation, the verdict and the ceiling are about the folds together.
+    ceiling = find_ceiling(splits, data_args.replicates) if fold is None else None
     earlier_rows = TrainingSample.from_text(getattr(config, "training_sample", None))
 
     def trained_rows() -> dict[str, str]:
@@ -265,7 +329,7 @@ def fit(
     model.config.update(trained_rows())  # of a stream, they are known now
     save_run(trainer, scaler.scale, scaler.mean)
     report(trainer, "train", training_metrics)
-    metrics, predictions = {}, {}
+    metrics = {}
     for split, prefix in (("validation", "eval"), ("test", "test")):
         if split not in splits:
             continue
@@ -277,13 +341,12 @@ def fit(
             folder.note(f"{split}_predictions.tsv")
             path = folder.path / f"{split}_predictions.tsv"
             write_predictions(path, rows, scaler.invert(result.predictions), splits[split].labels, names)
-            predictions[split] = read_predictions(str(path))
 
     verdict, baselines = None, {}
     if trainer.is_world_process_zero():
         if training_args.baselines and not data_args.streaming:
             baselines = write_baselines(folder, splits, names, data_args.id_column, data_args.sequence_column)
-        if fold is None:  # otherwise the verdict is about the folds together
+        if fold is None:
             verdict = judge(
                 folder, baselines, chosen_by_validation(training_args, [model.config]), NEXT_COMMAND, ceiling
             )
@@ -293,31 +356,16 @@ def fit(
     card = describe(data_args, model_args, tokenizer, metrics, settings, verdict)
     if trainer.is_world_process_zero():
         rows = splits["train"].examples(TRAINING_ROWS, data_args.split_seed, data_args.sequence_column)
-        folder.note(REPORT_FILE)
-        report_facts = ReportFacts(
-            title=folder.path.name,
-            summary=card.summary,
-            outputs=names,
-            predictions=predictions,
-            metrics=select_metrics(metrics, (*REGRESSION_METRICS, *metrics_of_outputs)),
+        summarise(
+            *(folder, data_args, read, card, metrics, command),
             baselines=by_baseline(baselines),
-            verdict=card.verdict,
-            unit=data_args.label_unit,
-            same_scale=True,
+            ceiling=ceiling and ceiling.noise_ceiling,
             n_training_rows=len(splits["train"]),
             training_sequences=rows.sequences,
             training_labels=rows.labels,
-            both_strands=both_strands,
-            counts={f"{split}: {what}": n for split, part in splits.items() for what, n in part.counts().items()}
-            | {f"{file}: rows left out": n for part in splits.values() for file, n in part.rejected().items()},
             log_history=trainer.state.log_history,
             saved_step=saved_step(trainer),
-            settings=card.settings,
-            command=command,
-            program=Path(__file__).name,
         )
-        write_report(folder.path / REPORT_FILE, report_facts)
-        logger.info("report: %s", folder.path / REPORT_FILE)
     return Fitted(trainer, card, metrics)
 
 
@@ -326,6 +374,46 @@ def chosen_by_validation(training_args: RegressionArguments, configs: Sequence[P
     chosen = ["the checkpoint"] if training_args.load_best_model_at_end else []
     has_term = training_args.linear_term and any(getattr(config, "linear_term", False) for config in configs)
     return chosen + ["the weight of the linear term"] * has_term
+
+
+def summarise(
+    folder: RunFolder,
+    data_args: RegressionDataArguments,
+    read: Read,
+    card: CardFacts,
+    metrics: Mapping[str, Mapping[str, float]],
+    command: str,
+    **facts: Any,
+) -> None:
+    """Writes report.html from the predictions in a folder; `facts` are more fields of `ReportFacts`."""
+    names = data_args.label_columns
+    predictions = {split: read_predictions(str(folder.path / f"{split}_predictions.tsv")) for split in metrics}
+    is_calibrated = {"validation", "test"} <= predictions.keys()
+    if is_calibrated:  # as run_predict.py does it, so that the report can say how many measured values they hold
+        predictions["test"] = with_intervals(predictions["test"], predictions["validation"], names)
+    path = folder.path / REPORT_FILE
+    folder.note(REPORT_FILE)
+    report_facts = ReportFacts(
+        title=folder.path.name,
+        summary=card.summary,
+        outputs=names,
+        predictions=predictions,
+        metrics=select_metrics(
+            metrics, [*REGRESSION_METRICS, *(f"{m}_{n}" for m in REGRESSION_METRICS for n in names)]
+        ),
+        verdict=card.verdict,
+        unit=data_args.label_unit,
+        same_scale=True,
+        both_strands=read.both_strands,
+        counts=read.counts(has_folds="folds" in facts),
+        calibrated_on="validation" if is_calibrated else "",
+        settings=card.settings,
+        command=command,
+        program=Path(__file__).name,
+        **facts,
+    )
+    write_report(path, report_facts)
+    logger.info("report: %s", path)
 
 
 def describe(

@@ -12,7 +12,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
-from itertools import pairwise
+from itertools import cycle, pairwise, product
+from textwrap import fill
 from typing import Any
 
 import matplotlib
@@ -429,6 +430,64 @@ def plot_correlation_by(
     ax.set_xticks(range(len(names)), names)
     ax.set(xlim=(-0.5, len(names) - 0.5), xlabel=f"{label}\n(rows)" if label else "", ylabel="Pearson r", title=title)
     ax.set_ylim(top=1.02)
+    _tidy(ax)
+    return ax
+
+
+def plot_correlations(
+    groups: Mapping[str, Mapping[str, tuple[float, float, float]]],
+    ceiling: float | None = None,
+    ax: Axes | None = None,
+    title: str = "",
+) -> Axes:
+    """Draws Pearson's r of several models with its interval, so that one sees which is better and by how much.
+
+    Args:
+        groups: Name of a group (an output, a fold; "" for a single one) -> name of a model -> r and the ends of its 95 %
+            interval. The first model is that of interest.
+        ceiling: The highest r that any model can have, if it is known.
+        ax: Axes to draw on.
+        title: Heading.
+
+    Returns:
+        The axes: a row for each group and model. A single group names its models at the left; several are named there
+        themselves, and models in a legend.
+
+    Raises:
+        ValueError: There is no correlation.
+    """
+    models = list(dict.fromkeys(model for scores in groups.values() for model in scores))
+    if not models:
+        raise ValueError("nothing to draw: `groups` has no correlation")
+    is_single, n_rows = len(groups) == 1, len(groups) * len(models)
+    styles = cycle(zip((BLUE, VERMILLION, GREEN, GREY), ("o", "s", "^", "D"), strict=True))
+    styles = dict(zip(models, styles, strict=False))
+    ax = ax or new_axes(4.8, 1.2 + 0.36 * n_rows + 0.2 * len(models) * (not is_single))
+    step = 1 / (len(models) + 0.6)  # the rest is the gap between groups
+    legend = {}
+    for (number, scores), (row, model) in product(enumerate(groups.values()), enumerate(models)):
+        if model not in scores:
+            continue
+        (r, low, high), (colour, marker), y = scores[model], styles[model], number + row * step
+        ax.hlines(y, low, high, color=colour, linewidth=1.5)
+        legend[fill(model, 45)] = ax.plot(r, y, marker, color=colour, markersize=6)[0]
+        text = f"{r:.3f}".replace("-", "\N{MINUS SIGN}")
+        ax.annotate(text, (r, y), (0, 5), textcoords="offset points", ha="center", fontsize=8)
+    middle = step * (len(models) - 1) / 2
+    if is_single:
+        legend.clear()
+        ax.set_yticks(np.arange(len(models)) * step, [fill(model, 24) for model in models])
+    else:
+        ax.set_yticks(np.arange(len(groups)) + middle, [fill(group, 24) for group in groups])
+    for text in ax.get_yticklabels():
+        text.set_parse_math(False)
+    if ceiling is not None:
+        line = ax.axvline(ceiling, color="black", linewidth=1, linestyle=(0, (5, 3)), zorder=0)
+        legend[f"highest r that is possible: {ceiling:.3f}"] = line
+    if legend:
+        ax.legend(legend.values(), legend.keys(), loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    ax.set_ylim(len(groups) - 1 + 2 * middle + 0.4 * step, -0.7 * step)
+    ax.set(xlabel="Pearson r and its 95 % interval", title=title)
     _tidy(ax)
     return ax
 

@@ -404,11 +404,6 @@ class RegressionDataArguments(SequenceDataArguments):
             raise ValueError(
                 f"--folds {self.folds} and --fold_column {self.fold_column} both divide the rows: give one"
             )
-        if self.cross_validates and self.replicate_columns:
-            raise ValueError(
-                f"--replicate_columns {self.replicate_columns} is not read in a cross-validation: leave it out, and name it to "
-                "run_evaluate.py"
-            )
         if self.cross_validates and self.validation_file:
             raise ValueError(
                 f"--validation_file {self.validation_file}: with --folds or --fold_column each fold validates the model of the "

@@ -102,6 +102,33 @@ def read_intervals(
     return Intervals.calibrate(predicted, measured, COVERAGE if coverage is None else coverage, outputs)
 
 
+def with_intervals(table: pd.DataFrame, calibration: pd.DataFrame, outputs: Sequence[str]) -> pd.DataFrame:
+    """Adds the columns `lower` and `upper` to predictions, from the errors of held-out rows.
+
+    Args:
+        table: Predictions, as `read_predictions` returns them.
+        calibration: Those of other rows that the model was not trained on, with their measured values.
+        outputs: Names of what the model predicts.
+
+    Returns:
+        The table with intervals of the usual coverage; as it is, if there are too few rows for it.
+    """
+    suffixes = output_suffixes(outputs)
+    predicted, measured, new = (
+        rows[[kind + suffix for suffix in suffixes]].to_numpy(np.float64)
+        for rows, kind in ((calibration, "prediction"), (calibration, "observed"), (table, "prediction"))
+    )
+    if np.isfinite(measured).sum(axis=0).min() < _rows_needed(COVERAGE):
+        return table
+    ends = Intervals.calibrate(predicted, measured, COVERAGE, outputs).around(new)
+    columns = [
+        (kind + suffix, values)
+        for kind, array in zip(("lower", "upper"), ends, strict=True)
+        for suffix, values in zip(suffixes, array.T, strict=True)
+    ]
+    return table.assign(**dict(columns))
+
+
 def _calibrate(predictions: np.ndarray, errors: np.ndarray, coverage: float) -> tuple[np.ndarray, np.ndarray]:
     """Edges and half widths for one output that has enough rows (n,)."""
     least, ordered, n = max(GROUP_ROWS, _rows_needed(coverage)), np.sort(predictions), len(predictions)

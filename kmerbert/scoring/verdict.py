@@ -55,6 +55,32 @@ def r_interval(r: float, n: int) -> tuple[float, float]:
     return math.tanh(math.atanh(r) - half), math.tanh(math.atanh(r) + half)
 
 
+def correlations(
+    models: Mapping[str, Mapping[str, float]], outputs: Sequence[str], n_rows: Sequence[int]
+) -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Returns Pearson's r of models on the same rows, and its 95 % interval.
+
+    Args:
+        models: Name of a model -> its metrics: `pearsonr`, or for several outputs `pearsonr_<name>` of each.
+        outputs: Names of the outputs.
+        n_rows: Of each output, the rows with a measured value.
+
+    Returns:
+        Output -> model -> r, low, high. Models that have no r, because it is not known or they predict a constant, and
+        outputs without any are left out.
+
+    >>> correlations({"a": {"pearsonr": 0.8}, "mean": {"pearsonr": 0.0}}, [""], [3])
+    {'': {'a': (0.8, -1.0, 1.0)}}
+    """
+    groups: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for output, n in zip(outputs, n_rows, strict=True):
+        key = f"pearsonr_{output}" if len(outputs) > 1 else "pearsonr"
+        for model, metrics in models.items():
+            if r := metrics.get(key):
+                groups.setdefault(output, {})[model] = (r, *r_interval(r, n))
+    return groups
+
+
 def difference_interval(r_first: float, r_second: float, r_both: float, n: int) -> tuple[float, float]:
     """Returns the 95 % interval of the difference of two correlations with the same n measured values.
 

@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
 from kmerbert.files import whole_file
-from kmerbert.predicting.table import suffixes_in
+from kmerbert.predicting.table import FOLD, suffixes_in
 from kmerbert.scoring.metrics import METRIC_LABELS
+from kmerbert.scoring.verdict import correlations
 from kmerbert.splitting.similarity import K, share_in_nearest
 
 if TYPE_CHECKING:
@@ -40,6 +41,22 @@ FEW_ROWS = 10
 SEED = 0  # of the rows that are drawn
 
 
+class Fold(NamedTuple):
+    """The rows of a fold, predicted by what was fitted to the other folds.
+
+    Attributes:
+        name: Of the fold.
+        n_rows: Of each output, the rows with a measured value.
+        metrics: Metric -> value.
+        baselines: Name of a baseline -> metric -> value.
+    """
+
+    name: str
+    n_rows: Sequence[int]
+    metrics: Mapping[str, float]
+    baselines: Mapping[str, Mapping[str, float]]
+
+
 @dataclass(frozen=True)
 class ReportFacts:
     """What a report says; all but the first four may be left out.
@@ -49,10 +66,13 @@ class ReportFacts:
         outputs: Names of what is predicted, in the order of the tables' columns; [""] for one without a name.
         predictions: Split -> predictions with measured values, as `read_predictions` returns them: `prediction` and
             `observed`, perhaps `sequence`, `lower` and `upper`, each with `_<name>` at its end for several outputs. Figures
-            of errors are drawn for the last split, which should be the test rows.
+            of errors are drawn for the last split, which should be the test rows. Rows with a number in `fold` were
+            predicted by the model that was trained on those with other numbers.
         metrics: Split -> metric -> value, such as `pearsonr` or, of one of several outputs, `pearsonr_<name>`.
         baselines: Name of a baseline -> split -> metric -> value.
+        folds: Those of a cross-validation.
         verdict: Lines that say what the model is worth.
+        ceiling: The highest r with the values of the last split that any model can have, if it is known.
         unit: Unit of the measured values.
         same_scale: Whether predictions are in that unit, too, so that their differences are errors; None to guess by their
             ranges.
@@ -60,6 +80,7 @@ class ReportFacts:
         training_sequences, training_labels: Of some or all training rows: sequences in the letters ACGTN, and measured
             values, float array (n, outputs), NaN where nothing was measured.
         both_strands: Whether a sequence and its reverse complement are one to the model.
+        calibrated_on: Name of the rows whose errors the intervals were learnt from, if that is known.
         counts: What else there is to say of the data -> number of rows or groups, such as rows that were left out.
         log_history, saved_step: `log_history` of the Trainer's state, and the step whose weights were saved, if known.
         settings: Names and values.
@@ -74,13 +95,16 @@ class ReportFacts:
     _: KW_ONLY
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     baselines: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    folds: Sequence[Fold] = ()
     verdict: Sequence[str] = ()
+    ceiling: float | None = None
     unit: str = ""
     same_scale: bool | None = None
     n_training_rows: int = 0
     training_sequences: Sequence[str] = ()
     training_labels: np.ndarray | None = None
     both_strands: bool = False
+    calibrated_on: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
     log_history: Sequence[Mapping[str, Any]] = ()
     saved_step: int | None = None
@@ -161,6 +185,7 @@ def report_html(facts: ReportFacts) -> str:
     page = _Page(facts)
     parts = (
         page.result,
+        *([page.folds] if facts.folds else []),
         page.data,
         page.training,
         page.agreement,
@@ -224,6 +249,7 @@ class _Page:
             section.notes.append(
                 "No rows were held out and measured, so that nothing says how good the predictions are."
             )
+        self._draw_correlations(section)
         if not facts.baselines:
             section.notes.append("There is no baseline: whether a simpler model does as well is not known.")
         few = [f"{n} {split} rows" for (split, _), n in n_rows.items() if n < FEW_ROWS]
@@ -231,6 +257,59 @@ class _Page:
         if facts.n_training_rows:
             missing = [split for split in ("validation", "test") if split not in facts.predictions]
             section.notes += [f"There are no {split} rows." for split in missing]
+        return section
+
+    def _draw_correlations(self, section: Section) -> None:
+        """Adds r of the model and of the baselines for the last split."""
+        facts, split = self.facts, self.last_split
+        models = {"this model": facts.metrics.get(split, {})}
+        models |= {name: splits[split] for name, splits in facts.baselines.items() if split in splits}
+        n_rows = {output.number: len(output.rows) for output in self._of_last_split()}
+        groups = correlations(models, facts.outputs, [n_rows.get(number, 0) for number in range(len(facts.outputs))])
+        groups = {name: groups[name] for name in facts.outputs[:MOST_OUTPUTS] if name in groups}
+        if len(models) == 1 or not groups:
+            return
+        ax = self.figures.plot_correlations(groups, facts.ceiling)
+        alt = f"Pearson r of this model and of what it is compared with, {split} rows"
+        caption = f"{split} rows. All models predict the same rows, so that r of two may differ surely although their intervals "
+        section.pictures.append(self._picture(ax, alt, caption + "overlap: the lines above say so."))
+
+    def folds(self) -> Section:
+        """How well each fold is predicted by what was fitted to the others."""
+        facts = self.facts
+        section = Section("folds", "Folds")
+        several = len(facts.outputs) > 1
+        names = [("mean", "")] * several + [(_short(name), f"_{name}" * several) for name in facts.outputs]
+        baselines = list(dict.fromkeys(name for fold in facts.folds for name in fold.baselines))
+        rows = []
+        for number, (output, suffix) in enumerate(names, -several):
+            columns = [[fold.metrics.get(metric + suffix) for fold in facts.folds] for metric in SHOWN_METRICS]
+            columns += [
+                [fold.baselines.get(name, {}).get(f"pearsonr{suffix}") for fold in facts.folds] for name in baselines
+            ]
+            start = [output] if several else []
+            for fold, values in zip(facts.folds, zip(*columns, strict=True), strict=True):
+                n = f"{fold.n_rows[number]:,}" if number >= 0 else ""
+                rows.append([_short(fold.name), *start, n, *map(_number, values)])
+            for what, summary in (("mean", np.mean), ("SD", lambda known: np.std(known, ddof=1))):
+                known = [[value for value in column if value is not None] for column in columns]
+                values = [_number(float(summary(column))) if len(column) > 1 else "" for column in known]
+                rows.append([what, *start, "", *values])
+        head = ["fold", *(["output"] if several else []), "rows", *SHOWN_METRICS.values()]
+        section.tables.append(Table([*head, *(f"r, {_short(name)}" for name in baselines)], rows, 2 if several else 1))
+        for number, output in enumerate(facts.outputs[:MOST_OUTPUTS]):
+            groups = {}
+            for fold in facts.folds:
+                models = {"this model": fold.metrics} | fold.baselines
+                groups[fold.name] = correlations(models, facts.outputs, fold.n_rows).get(output, {})
+            if any(groups.values()):
+                ax = self.figures.plot_correlations(groups)
+                caption = f"Pearson r of each fold{several * f': {_short(output)}'}"
+                section.pictures.append(self._picture(ax, caption, caption))
+        section.notes.append(
+            "Each fold was predicted by a model that was trained on the others. SD has the number of folds less one as its "
+            "divisor. Models of two folds share most of their training rows, so that a model of new rows may differ by more."
+        )
         return section
 
     def data(self) -> Section:
@@ -306,6 +385,9 @@ class _Page:
         def has(key: str) -> bool:
             return any(np.isfinite(row.get(key, np.nan)) for row in log)
 
+        if self.facts.folds:
+            section.notes.append("The curves of each model are in the report of its folder.")
+            return section
         if not (has("loss") or has("eval_loss")):
             section.notes.append("No loss was logged, or none was given.")
             return section
@@ -390,6 +472,11 @@ class _Page:
                 "Good intervals hold the share that was asked for (90 % unless interval_coverage of run_predict.py said otherwise), for "
                 "low and for high predictions. Bars are 95 % confidence intervals of that share."
             )
+            if self.facts.calibrated_on:
+                section.notes.append(
+                    f"The intervals were learnt from the errors of the {self.facts.calibrated_on} rows, as the flag calibration_file "
+                    "of run_predict.py does with the predictions of these rows."
+                )
         else:
             section.notes.append(
                 "These predictions have no intervals: the flag calibration_file of run_predict.py adds them."
@@ -400,7 +487,8 @@ class _Page:
         """How good predictions are for sequences that are unlike the training rows."""
         facts, section = self.facts, Section("similarity", "Similarity to the training rows")
         table = facts.predictions.get(self.last_split)
-        if not len(facts.training_sequences):
+        sequences, folds = self._training()
+        if not len(sequences):
             section.notes.append("The training sequences are not at hand: the report of a training run has this.")
             return section
         if table is None or "sequence" not in table:
@@ -408,14 +496,18 @@ class _Page:
             return section
         random = np.random.default_rng(SEED)
         drawn = np.sort(random.permutation(len(table))[:SIMILARITY_ROWS])
-        held_out = [canonical(sequence.strip()) for sequence in table["sequence"].iloc[drawn].astype(str)]
-        order = random.permutation(len(facts.training_sequences))
-        n_bases = np.cumsum([len(facts.training_sequences[row]) for row in order])
-        training = [
-            facts.training_sequences[row] for row in order[: max(1, np.searchsorted(n_bases, SIMILARITY_BASES))]
-        ]
+        held_out = _sequences(table.iloc[drawn])
+        order = random.permutation(len(sequences))
+        n_bases = np.cumsum([len(sequences[row]) for row in order])
+        chosen = order[: max(1, np.searchsorted(n_bases, SIMILARITY_BASES))]
+        training = sequences[chosen]
         percent = np.full(len(table), np.nan)
-        percent[drawn] = 100 * share_in_nearest(held_out, training, facts.both_strands)
+        own = self._folds_of(table)[drawn]
+        for fold in np.unique(own):
+            others = training[(folds[chosen] != fold) | (fold == "")]
+            percent[drawn[own == fold]] = 100 * share_in_nearest(
+                held_out[own == fold].tolist(), others.tolist(), facts.both_strands
+            )
         known = percent[drawn][np.isfinite(percent[drawn])]
         if not len(known):
             section.notes.append(f"The {self.last_split} sequences are too short to be compared.")
@@ -437,18 +529,36 @@ class _Page:
                 )
                 caption = f"Pearson r by similarity to the nearest training row: {output.label}"
                 section.pictures.append(self._picture(ax, caption, caption))
-        compared = f"{len(known):,} {self.last_split} rows were compared with {len(training):,}"
-        if facts.n_training_rows > len(training):
+        compared, n = (
+            f"{len(known):,} {self.last_split} rows were compared with {len(training):,}",
+            facts.n_training_rows,
+        )
+        if max(n, len(sequences)) > len(training):
             compared += (
-                f" of {facts.n_training_rows:,} training rows, drawn at random: the nearest of all may be nearer"
+                f" of {max(n, len(sequences)):,} training rows, drawn at random: the nearest of all may be nearer"
             )
         else:
             compared += " training rows"
+        if (own != "").any():
+            compared += ", each with those of the other folds"
         section.notes.append(
             f"{compared}. Each changed base takes away up to {K} of a sequence's {K}-mers; bases at the ends that nearly all "
             f"sequences share are left out. Ranges with fewer than {FEW_ROWS} rows have no r; bars are 95 % confidence intervals."
         )
         return section
+
+    def _training(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sequences of training rows, and the fold of each, as texts; in a cross-validation, the held-out rows of all folds."""
+        for table in self.facts.predictions.values():
+            if self.facts.folds and FOLD in table and "sequence" in table:
+                return _sequences(table), self._folds_of(table)
+        sequences = np.array(self.facts.training_sequences, object)
+        return sequences, np.full(len(sequences), "")
+
+    def _folds_of(self, table: pd.DataFrame) -> np.ndarray:
+        """The fold of each row, as text; empty where there is none, for rows that all models have not seen."""
+        has_folds = self.facts.folds and FOLD in table
+        return table[FOLD].to_numpy().astype(str) if has_folds else np.full(len(table), "")
 
     def settings(self) -> Section:
         """Settings, versions and the command."""
@@ -490,6 +600,11 @@ def _outputs(facts: ReportFacts, split: str) -> Iterator[_Scored]:
             yield _Scored(
                 split, number, _short(name), rows, values["prediction"][rows], values["observed"][rows], *ends
             )
+
+
+def _sequences(table: pd.DataFrame) -> np.ndarray:
+    """Sequences of a table in the letters ACGTN, object (n,)."""
+    return np.array([canonical(sequence.strip()) for sequence in table["sequence"].astype(str)], object)
 
 
 def gc_percent(sequences: Sequence[str]) -> np.ndarray:

@@ -34,6 +34,8 @@ class CrossValidation(NamedTuple):
     Attributes:
         model, tokenizer: The mean of the models, in the unit of the labels.
         folds: Metrics of each fold, by its name.
+        fold_rows: Fold -> for each output, its rows with a measured value.
+        fold_baselines: Fold -> `ridge` -> metrics of the ridge regression of the other folds, if it was fitted.
         mean, sd: Of these metrics; the standard deviation has the number of folds less one as its divisor.
         splits: Metrics, with the Trainer's prefixes, of `validation`, all rows outside the test set, each predicted by the model
             that has not seen it; and of `test`, if there are test rows, predicted by the mean of the models.
@@ -43,6 +45,8 @@ class CrossValidation(NamedTuple):
     model: PreTrainedModel
     tokenizer: KmerTokenizer
     folds: dict[str, dict[str, float]]
+    fold_rows: dict[str, list[int]]
+    fold_baselines: dict[str, dict[str, dict[str, float]]]
     mean: dict[str, float]
     sd: dict[str, float]
     splits: dict[str, dict[str, float]]
@@ -79,6 +83,8 @@ def join_folds(folder: RunFolder, names: Sequence[str], **facts: Any) -> CrossVa
         tokenizer_for(model, tokenizer).save_pretrained(scratch)
 
     folds = {name: _score(table, outputs) for name, table in zip(names, own, strict=True)}
+    measured = {name: _columns(table, "observed", outputs) for name, table in zip(names, own, strict=True)}
+    n_rows = {name: np.isfinite(values).sum(axis=0).tolist() for name, values in measured.items()}
     values = {metric: np.array([scores[metric] for scores in folds.values()]) for metric in next(iter(folds.values()))}
     mean = {metric: float(column.mean()) for metric, column in values.items()}
     sd = {metric: float(column.std(ddof=1)) for metric, column in values.items()}
@@ -90,9 +96,14 @@ def join_folds(folder: RunFolder, names: Sequence[str], **facts: Any) -> CrossVa
         _write(folder, "test_predictions.tsv", test)
         write_results(folder, "test", splits["test"])
     write_results(folder, "eval", splits["validation"])
-    result = CrossValidation(model, tokenizer, folds, mean, sd, splits, _join_baselines(folder, paths, outputs))
+    ridge = BASELINE_FILE.format("validation")
+    tables = {name: path / ridge for name, path in zip(names, paths, strict=True) if (path / ridge).exists()}
+    baselines = {name: {"ridge": _score(read_predictions(str(path)), outputs)} for name, path in tables.items()}
+    result = CrossValidation(
+        model, tokenizer, folds, n_rows, baselines, mean, sd, splits, _join_baselines(folder, paths, outputs)
+    )
     folder.note(RESULTS_FILE)
-    content = {"folds": folds, "mean": mean, "sd": sd, **splits}
+    content = {"folds": folds, "mean": mean, "sd": sd, "baselines": baselines, **splits}
     write_text(folder.path / RESULTS_FILE, json.dumps(content, indent=2) + "\n")
     for line in _lines(result, [len(table) for table in own]):
         logger.info("%s", line)

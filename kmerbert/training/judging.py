@@ -14,7 +14,7 @@ from kmerbert.reading.sources import to_numbers
 from kmerbert.scoring.baselines import BASELINE_FILE, NAMES, Baselines
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.metrics import regression_metrics
-from kmerbert.scoring.noise_ceiling import noise_ceiling
+from kmerbert.scoring.noise_ceiling import NoiseCeiling, noise_ceiling
 from kmerbert.tokens.batches import TokenDataset, read_names
 from kmerbert.training.folder import RunFolder
 
@@ -89,26 +89,32 @@ def _sequences(rows: TokenDataset, id_column: str | None, sequence_column: str) 
     return [sequence for _, sequences in read_names(rows, id_column, sequence_column) for sequence in sequences]
 
 
-def ceiling_line(splits: Mapping[str, TokenDataset], columns: Sequence[str]) -> str:
-    """Returns a sentence about the best r that is possible for the rows of the verdict; empty without columns.
+def find_ceiling(
+    splits: Mapping[str, TokenDataset], columns: Sequence[str], has_folds: bool = False
+) -> NoiseCeiling | None:
+    """Returns the best r that is possible for the rows of the verdict; None without such rows, or without columns.
 
     Args:
         splits: The rows.
         columns: Names of the columns of replicates in their table; none if there are no replicates.
+        has_folds: Whether the rows are those of a cross-validation, in which all training rows of one model are validation
+            rows of others.
 
     Raises:
         ValueError: The columns are not replicates, as `noise_ceiling` says.
     """
-    rows = splits.get("test", splits.get("validation"))
-    if rows is None or not columns:
-        return ""
+    judged = ("test",) if "test" in splits else ("train", "validation") if has_folds else ("validation",)
+    parts = [splits[split] for split in judged if split in splits]
+    if not parts or not columns:
+        return None
     blocks = [
         np.column_stack(
             [to_numbers(batch.columns[column], rows.table.source, batch.numbers, column) for column in columns]
         )
+        for rows in parts
         for batch in rows.table.read_again(list(columns), rows.rows)
     ]
-    return noise_ceiling(np.concatenate(blocks), list(columns)).line()
+    return noise_ceiling(np.concatenate(blocks), list(columns))
 
 
 def judge(
@@ -116,7 +122,7 @@ def judge(
     baselines: Mapping[str, Mapping[str, Mapping[str, float]]],
     chosen: Sequence[str],
     command: str,
-    ceiling: str = "",
+    ceiling: NoiseCeiling | None = None,
 ) -> Verdict | None:
     """Says what the model of a finished run is worth, by its predictions of the test rows, or otherwise the validation rows.
 
@@ -127,7 +133,7 @@ def judge(
         baselines: Result of `write_baselines`.
         chosen: What the validation rows chose, such as the checkpoint.
         command: What to type next, with `{}` for the folder.
-        ceiling: A sentence about the best r that is possible; empty if that is not known.
+        ceiling: The best r that is possible, if it is known.
 
     Returns:
         None if there are no held-out rows.
@@ -140,7 +146,10 @@ def judge(
     comparison = Comparison.read(str(path / f"{split}_predictions.tsv"), str(ridge) if ridge.exists() else None)
     seen = f"validation rows, which also chose {' and '.join(chosen)}" if chosen else "validation rows"
     rows = "test rows, which the training never saw" if split == "test" else seen
-    lines, following = comparison.verdict(rows, ceiling), command.format(shlex.quote(str(path)))
+    lines, following = (
+        comparison.verdict(rows, ceiling.line() if ceiling else ""),
+        command.format(shlex.quote(str(path))),
+    )
     result = Verdict(split, lines, dict(baselines.get(split, {})))
     folder.note(VERDICT_FILE)
     content: dict[str, Any] = {
@@ -148,6 +157,7 @@ def judge(
         "verdict": lines,
         "metrics": comparison.score(),
         "baselines": result.baselines,
+        **({"ceiling": ceiling._asdict()} if ceiling else {}),
         "next": following,
     }
     write_text(path / VERDICT_FILE, json.dumps(content, indent=2) + "\n")
