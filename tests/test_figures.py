@@ -23,6 +23,7 @@ from kmerbert.figures import (
     page_style,
     page_svg,
     plot_correlation_by,
+    plot_correlations,
     plot_coverage,
     plot_histograms,
     plot_learning_curve,
@@ -60,6 +61,32 @@ def lines_of(ax: Axes) -> dict[str, list]:
 def legend_of(ax: Axes) -> list[str]:
     """The labels of the legend."""
     return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+class TestCorrelations:
+    def test_a_row_for_each_model(self) -> None:
+        ax = plot_correlations({"": {"this model": (0.8, 0.7, 0.9), "$ridge$": (-0.25, -0.5, 0.1)}}, ceiling=0.95)
+        assert [text.get_text() for text in ax.get_yticklabels()] == ["this model", "$ridge$"]
+        assert ax.get_xlabel() == "Pearson r and its 95 % interval"
+        points = [line.get_xydata()[0].tolist() for line in ax.lines[:2]]
+        assert [x for x, _ in points] == [0.8, -0.25]
+        assert [y for _, y in points] == ax.get_yticks().tolist()
+        ends = [bar.get_segments()[0][:, 0].tolist() for bar in ax.collections]
+        assert ends == [[0.7, 0.9], [-0.5, 0.1]]
+        assert [text.get_text() for text in ax.texts] == ["0.800", "\N{MINUS SIGN}0.250"]
+        assert legend_of(ax) == ["highest r that is possible: 0.950"]
+        low, high = ax.get_ylim()
+        assert low > high  # the first is at the top
+
+    def test_several_groups_have_a_legend(self) -> None:
+        groups = {"fold 0": {"a": (0.5, 0.4, 0.6), "b": (0.3, 0.2, 0.4)}, "fold 1": {"b": (0.1, 0.0, 0.2)}}
+        ax = plot_correlations(groups)
+        assert [text.get_text() for text in ax.get_yticklabels()] == ["fold 0", "fold 1"]
+        assert legend_of(ax) == ["a", "b"]
+        assert len(ax.collections) == 3
+        ax.figure.canvas.draw()
+        with fails("`groups`"):
+            plot_correlations({"": {}})
 
 
 class TestPredictedAgainstMeasured:

@@ -301,7 +301,7 @@ class _Page:
             groups = {}
             for fold in facts.folds:
                 models = {"this model": fold.metrics} | fold.baselines
-                groups[fold.name] = correlations(models, facts.outputs, fold.n_rows).get(output, {})
+                groups[f"fold {fold.name}"] = correlations(models, facts.outputs, fold.n_rows).get(output, {})
             if any(groups.values()):
                 ax = self.figures.plot_correlations(groups)
                 caption = f"Pearson r of each fold{several * f': {_short(output)}'}"

@@ -4,9 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from kmerbert.predicting.intervals import Intervals, interval_metrics, read_intervals
+from kmerbert.predicting.intervals import Intervals, interval_metrics, read_intervals, with_intervals
 from tests.support.messages import fails
 
 
@@ -146,3 +147,13 @@ def test_intervals_of_a_predictions_file(table: Callable[..., Path]) -> None:
     np.testing.assert_array_equal(lower, [[-2.0, -1.0]])
     with fails(str(path.with_name("absent.tsv")), "`calibration_file`"):
         read_intervals(str(path.with_name("absent.tsv")), None, ["strength"])
+
+
+def test_intervals_of_a_table_are_those_of_its_calibration_rows() -> None:
+    outputs = ["a", "b"]
+    old = pd.DataFrame({f"{kind}_{name}": np.zeros(19) for kind in ("prediction", "observed") for name in outputs})
+    old["observed_a"], old["observed_b"] = np.arange(1.0, 20), np.where(np.arange(19) < 9, 5.0, np.nan)
+    new = pd.DataFrame({"prediction_a": [1.0], "prediction_b": [100.0]})
+    found = with_intervals(new, old, outputs)
+    assert found[["lower_a", "upper_a", "lower_b", "upper_b"]].to_numpy().tolist() == [[-17, 19, 95, 105]]
+    assert with_intervals(new, old[:8], outputs) is new

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
-from kmerbert.scoring.verdict import difference_interval, r_interval, score, verdict
+from kmerbert.scoring.verdict import correlations, difference_interval, r_interval, score, verdict
 from tests.support.messages import check_message
 
 
@@ -17,6 +17,16 @@ def test_intervals_are_those_of_the_literature() -> None:
     assert r_interval(pearsonr(x, y).statistic, 50) == pytest.approx((expected.low, expected.high))
     assert r_interval(0.9, 3) == (-1, 1)
     assert r_interval(1.0, 30) == (1, 1)
+
+
+def test_r_of_several_models_and_outputs() -> None:
+    own, other = {"pearsonr": 0.7, "pearsonr_a": 0.9, "pearsonr_b": 0.5}, {"pearsonr_a": 0.2, "pearsonr_b": 0.0}
+    found = correlations({"own": own, "other": other, "third": {}}, ["a", "b"], [30, 50])
+    assert found == {
+        "a": {"own": (0.9, *r_interval(0.9, 30)), "other": (0.2, *r_interval(0.2, 30))},
+        "b": {"own": (0.5, *r_interval(0.5, 50))},
+    }
+    assert correlations({"mean": {"pearsonr": 0.0}}, ["a"], [30]) == {}
 
 
 def test_the_difference_is_covered_in_19_of_20_samples() -> None:

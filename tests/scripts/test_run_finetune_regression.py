@@ -107,7 +107,7 @@ def test_report_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
     ):
         assert text in report
     assert "100 validation rows were compared with 600 training rows" in report
-    assert report.count("<svg") == 6  # GC, values, training, agreement, errors by GC, similarity
+    assert report.count("<svg") == 7  # r, GC, values, training, agreement, errors by GC, similarity
 
 
 def test_stock_classes_answer_in_label_units(trained: tuple[Path, dict[str, float]]) -> None:

@@ -16,7 +16,7 @@ import pytest
 from kmerbert import figures
 from kmerbert.figures import page_svg
 from kmerbert.sharing import report
-from kmerbert.sharing.report import ReportFacts, report_html, write_report
+from kmerbert.sharing.report import Fold, ReportFacts, report_html, write_report
 from tests.support.messages import fails
 from tests.support.tiny_runs import random_dna
 
@@ -177,7 +177,7 @@ def test_nothing_is_loaded(html: str) -> None:
 def test_every_figure_says_what_it_shows(html: str) -> None:
     page = Page(html)
     assert {section: len(alts) for section, alts in page.alts.items()} == {
-        "result": 0, "data": 3, "training": 1, "agreement": 2, "errors": 2, "intervals": 1, "similarity": 1, "settings": 0
+        "result": 1, "data": 3, "training": 1, "agreement": 2, "errors": 2, "intervals": 1, "similarity": 1, "settings": 0
     }  # fmt: skip
     alts = [alt for alts in page.alts.values() for alt in alts]
     assert len(set(alts)) == len(alts) == sum(tag == "figcaption" for tag, _ in page.elements)
@@ -217,6 +217,51 @@ def test_similar_rows_are_counted() -> None:
     for both_strands, share in ((False, 0), (True, 25)):
         facts = replace(BARE, predictions={"test": table}, training_sequences=reverse, both_strands=both_strands)
         assert f"{share} % of 40 test rows share 90 %" in Page(report_html(facts)).texts["similarity"]
+
+
+def test_folds() -> None:
+    folds = [
+        Fold(EVIL, [20], {"pearsonr": 0.5, "r2": 0.25}, {"ridge": {"pearsonr": 0.4}}),
+        Fold("1", [20], {"pearsonr": 0.7, "r2": 0.45}, {"ridge": {"pearsonr": 0.2}}),
+    ]
+    table = predictions(40).assign(fold=[row // 20 for row in range(40)])
+    # Half of fold 0 is also in fold 1, and the rest occurs once.
+    table.loc[20:29, "sequence"] = table["sequence"][:10].to_numpy()
+    facts = replace(BARE, predictions={"validation": table}, folds=folds, metrics={"validation": METRICS}, ceiling=0.95)
+    page = Page(report_html(facts))
+    assert list(page.texts)[1:3] == ["result", "folds"]
+    assert page.tables["folds"] == [
+        ["fold", "rows", "r", "ρ", "R²", "RMSE", "MAE", "r, ridge"],
+        [EVIL, "20", "0.500", "", "0.250", "", "", "0.400"],
+        ["1", "20", "0.700", "", "0.450", "", "", "0.200"],
+        ["mean", "", "0.600", "", "0.350", "", "", "0.300"],
+        ["SD", "", "0.141", "", "0.141", "", "", "0.141"],
+    ]
+    assert len(page.alts["folds"]) == 1
+    assert "its folder" in page.texts["training"]
+    assert "50 % of 40 validation rows share 90 %" in page.texts["similarity"]
+    assert "those of the other folds" in page.texts["similarity"]
+    both = replace(facts, predictions={"validation": table, "test": predictions(12)})
+    assert "12 test rows were compared with 40 training rows." in Page(report_html(both)).texts["similarity"]
+
+
+def test_folds_of_several_outputs() -> None:
+    metrics = {"pearsonr": 0.5, "pearsonr_a": 0.6, "pearsonr_b": 0.4}
+    folds = [Fold("0", [5, 6], metrics, {}), Fold("1", [7, 8], metrics, {})]
+    page = Page(report_html(replace(BARE, outputs=["a", "b"], folds=folds)))
+    assert [row[:4] for row in page.tables["folds"][1:6]] == [
+        ["0", "mean", "", "0.500"],
+        ["1", "mean", "", "0.500"],
+        ["mean", "mean", "", "0.500"],
+        ["SD", "mean", "", "0.000"],
+        ["0", "a", "5", "0.600"],
+    ]
+    assert len(page.alts["folds"]) == 2
+
+
+def test_intervals_say_what_they_were_learnt_from() -> None:
+    facts = replace(BARE, predictions={"test": predictions(20)}, calibrated_on=EVIL)
+    assert f"errors of the {EVIL} rows" in Page(report_html(facts)).texts["intervals"]
 
 
 def test_several_outputs_with_missing_values() -> None:

@@ -18,7 +18,7 @@ from kmerbert.predicting.predictor import Predictor
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.training.folds import describe_folds
 from tests.support.messages import check_message, fails
-from tests.support.tiny_runs import flags, planted_table
+from tests.support.tiny_runs import flags, planted, write_table
 from tokenization_kmer import KmerTokenizer
 
 CONVOLUTIONS = "embedding_size=8,hidden_size=16,num_stages=2,head_size=16,kernel_size=3,stem_kernel_size=5"
@@ -30,14 +30,24 @@ SETTINGS = {
     "save_strategy": "steps",
     "save_steps": 4,
     "eval_strategy": "no",
+    "replicate_columns": "first,second",
 }
+
+
+def measured_twice(path: Path, n: int = 120) -> Path:
+    """Writes rows of `planted` with the two measurements whose mean is the value."""
+    random = np.random.default_rng(0)
+    sequences, values = planted(random, n)
+    noise = random.normal(0, 1, n)
+    columns = {"expression": values, "first": values + noise, "second": values - noise}
+    return write_table(path, sequence=sequences, **{name: np.round(x, 4) for name, x in columns.items()})
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a cross-validation of three folds of 34 rows, with its table next to it."""
     folder = tmp_path_factory.mktemp("folds")
-    run_finetune_regression.main(flags(planted_table(folder / "a.tsv"), folder / "run", folds=3, **SETTINGS))
+    run_finetune_regression.main(flags(measured_twice(folder / "a.tsv"), folder / "run", folds=3, **SETTINGS))
     return folder / "run"
 
 
@@ -100,6 +110,47 @@ def test_metrics_of_each_fold_of_all_rows_and_of_the_test_rows(finished: Path) -
     assert (config["n_training_rows"], config["sequence_length"], len(config["members"])) == (102, [24, 24], 3)
 
 
+def test_the_verdict_and_the_report_are_about_the_folds_together(finished: Path) -> None:
+    verdict = json.loads((finished / "verdict.json").read_text())
+    test, everything = table(finished / "test_predictions.tsv"), table(finished.parent / "a.tsv")
+    assert verdict["split"] == "test"
+    replicates = everything.set_index("sequence").loc[test["sequence"], ["first", "second"]]
+    r = replicates.corr().iloc[0, 1]
+    ceiling = np.sqrt(2 * r / (1 + r))
+    assert verdict["ceiling"]["noise_ceiling"] == pytest.approx(ceiling)
+    assert f"no model can beat r = {ceiling:.3f}" in verdict["verdict"][2]
+    html = (finished / "report.html").read_text()
+    rows = table(finished / "validation_predictions.tsv")
+    pooled = pearsonr(rows["prediction"], rows["observed"]).statistic
+    ridge = table(finished / "validation_ridge_predictions.tsv")
+    of_ridge = [pearsonr(ridge["prediction"][own.index], own["observed"]).statistic for _, own in rows.groupby("fold")]
+    results = json.loads((finished / "cross_validation.json").read_text())
+    assert [results["baselines"][fold]["ridge"]["pearsonr"] for fold in "012"] == pytest.approx(of_ridge)
+    for number in (pooled, ceiling, results["mean"]["pearsonr"], results["sd"]["pearsonr"], np.mean(of_ridge)):
+        assert f"{number:.3f}" in html
+    for words in (
+        "of what it is compared with",
+        "Pearson r of each fold",
+        "ridge regression",
+        "learnt from the errors of the validation rows",
+        "--folds",
+    ):
+        assert words in html
+    assert not (finished / "fold_0" / "verdict.json").exists()
+
+
+def test_without_test_rows_the_validation_rows_have_the_ceiling(tmp_path: Path) -> None:
+    path = measured_twice(tmp_path / "a.tsv", 60)
+    settings = SETTINGS | {"num_train_epochs": 1, "save_strategy": "no", "test_rows": "none", "folds": 2}
+    settings |= {"test_split_percentage": 0}
+    with fails("a.tsv", "thrid"):
+        run_finetune_regression.main(flags(path, tmp_path / "run", **settings | {"replicate_columns": "first,thrid"}))
+    assert not list((tmp_path / "run").iterdir())
+    run_finetune_regression.main(flags(path, tmp_path / "run", **settings))
+    verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
+    assert (verdict["split"], verdict["ceiling"]["n_replicate_rows"]) == ("validation", 60)
+
+
 def test_out_of_fold_predictions_give_intervals(finished: Path, tmp_path: Path) -> None:
     calibration, new = finished / "validation_predictions.tsv", ["ACGTACGTACGTACGTACGTACGT"]
     predicted = Predictor.from_pretrained(finished, device="cpu", calibration_file=calibration).predict(new)
@@ -156,7 +207,7 @@ def test_what_is_there_is_kept_unless_it_is_a_runs(finished: Path, tmp_path: Pat
 
 
 def test_nothing_is_left_of_a_cross_validation_that_did_not_begin(tmp_path: Path) -> None:
-    path = planted_table(tmp_path / "a.tsv", 40)
+    path = measured_twice(tmp_path / "a.tsv", 40)
     path.write_text(path.read_text() + "ACGT!\t1.0\n")
     with fails("a.tsv, line 42"):
         run_finetune_regression.main(flags(path, tmp_path / "run", folds=3, **SETTINGS))
@@ -175,7 +226,7 @@ def test_interrupted_between_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(run_finetune_regression, "train", stop)
     with pytest.raises(KeyboardInterrupt) as caught:
-        run_finetune_regression.main(flags(planted_table(tmp_path / "a.tsv"), tmp_path / "run", folds=3, **SETTINGS))
+        run_finetune_regression.main(flags(measured_twice(tmp_path / "a.tsv"), tmp_path / "run", folds=3, **SETTINGS))
     check_message(str(caught.value), "folds", "`resume_from_checkpoint` true")
 
 

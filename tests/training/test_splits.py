@@ -732,7 +732,6 @@ def test_folds_that_cannot_be(table: TABLE, dna: DNA, promoters: Path) -> None:
         read_fold_names(regression(table("b.tsv", sequence=dna(2), expression=[1, 1]), fold_column="expression"))
     for settings, parts in (
         ({"folds": 1}, ["--folds 1", "2 or more"]),
-        ({"folds": 5, "replicate_columns": "a,b"}, ["--replicate_columns a,b", "run_evaluate.py"]),
         ({"folds": 2, "fold_column": "fold"}, ["--folds 2", "--fold_column fold"]),
         ({"folds": 2, "validation_file": "v.tsv"}, ["--validation_file v.tsv", "--test_file"]),
         ({"folds": 2, "streaming": True}, ["--folds 2", "--streaming"]),
