@@ -3,6 +3,8 @@
 Reads a table with a header (.tsv .csv .parquet, text also compressed): `id` or `sequence`, `prediction` and `observed`, or
 `prediction_<name>` and `observed_<name>` for several outputs, as run_predict.py and baselines/kmer_ridge.py write it.
 Writes metrics.json, report.html, predicted_against_measured.png (one per output) and, with --run_dir, training_curves.png.
+With a baseline (for predictions that training wrote, its ridge regression, unless you name another), correlations.png shows
+Pearson's r of both with 95 % intervals.
 If the table has `lower` and `upper`, the metrics say what share of measured values lies between them, and how wide that is.
 
 With --challenge_dir it gives the official score of the DREAM Challenge 2022 instead, and draws one figure per subset.
@@ -29,25 +31,29 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from kmerbert.cli.flags import EvaluationArguments, split_names
 from kmerbert.cli.parser import parse
 from kmerbert.cli.run import command_line, run
-from kmerbert.figures import plot_predicted_against_measured, plot_training_curves
+from kmerbert.figures import plot_correlations, plot_predicted_against_measured, plot_training_curves
 from kmerbert.files import check_folder, read_json, whole_file
-from kmerbert.scoring.baselines import BASELINE_FILE
+from kmerbert.scoring.baselines import BASELINE_FILE, NAMES
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
 from kmerbert.scoring.metrics import METRIC_LABELS
 from kmerbert.scoring.noise_ceiling import noise_ceiling, read_replicates
+from kmerbert.scoring.verdict import correlations
 from kmerbert.sharing.report import REPORT_FILE, ReportFacts, write_report
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-NAMES = "|".join(subset.name for subset in SUBSETS)
+SUBSET_NAMES = "|".join(subset.name for subset in SUBSETS)
 RESULTS = re.compile(
-    rf"metrics\.json|report\.html|training_curves\.png|predicted_against_measured.*\.png|subset_({NAMES})\.png"
+    r"metrics\.json|report\.html|(training_curves|correlations|predicted_against_measured.*)\.png"
+    rf"|subset_({SUBSET_NAMES})\.png"
 )
 # Saved in every figure and report: by this one of an earlier evaluation is told from one of the user's, or of a training run.
 SOFTWARE = "run_evaluate.py"
@@ -66,9 +72,16 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         remarks += [trained] if trained else []
     ceiling = add_ceiling(args, metrics, comparison.table)
     metrics["verdict"] = comparison.verdict(ceiling=ceiling)
+    highest = metrics.get("noise_ceiling")
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = figure_name(name, figures)
         figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
+    baselines = {}
+    if "baseline" in metrics:
+        baselines[NAMES.get(comparison.baseline_name, comparison.baseline_name)] = metrics["baseline"]
+        n_rows = [int(n) for n in (~np.isnan(comparison.measured)).sum(axis=0)]
+        if groups := correlations({"this model": metrics} | baselines, comparison.outputs, n_rows):
+            figures["correlations.png"] = plot_correlations(groups, highest)
     files = {"predictions": args.predictions_file, "baseline": args.baseline_file, "run": args.run_dir}
     facts = ReportFacts(
         title=Path(args.predictions_file).name,
@@ -76,7 +89,8 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         outputs=comparison.outputs,
         predictions={"evaluated": comparison.table},
         metrics={"evaluated": metrics},
-        baselines={comparison.baseline_name: {"evaluated": metrics["baseline"]}} if "baseline" in metrics else {},
+        baselines={name: {"evaluated": values} for name, values in baselines.items()},
+        ceiling=highest,
         verdict=[line for line in table if line.startswith("warning: ")] + remarks + metrics["verdict"],
         unit=args.unit,
         settings={name: path for name, path in files.items() if path}

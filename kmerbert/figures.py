@@ -445,7 +445,7 @@ def plot_correlations(
     Args:
         groups: Name of a group (an output, a fold; "" for a single one) -> name of a model -> r and the ends of its 95 %
             interval. The first model is that of interest.
-        ceiling: The highest r that any model can have, if it is known.
+        ceiling: The highest r that any model can have, if it is known; not drawn for several groups.
         ax: Axes to draw on.
         title: Heading.
 
@@ -462,7 +462,7 @@ def plot_correlations(
     is_single, n_rows = len(groups) == 1, len(groups) * len(models)
     styles = cycle(zip((BLUE, VERMILLION, GREEN, GREY), ("o", "s", "^", "D"), strict=True))
     styles = dict(zip(models, styles, strict=False))
-    ax = ax or new_axes(4.8, 1.2 + 0.36 * n_rows + 0.2 * len(models) * (not is_single))
+    ax = ax or new_axes(4.8, min(100, 1.2 + 0.36 * n_rows + 0.2 * len(models) * (not is_single)))
     step = 1 / (len(models) + 0.6)  # the rest is the gap between groups
     legend = {}
     for (number, scores), (row, model) in product(enumerate(groups.values()), enumerate(models)):
@@ -481,7 +481,7 @@ def plot_correlations(
         ax.set_yticks(np.arange(len(groups)) + middle, [fill(group, 24) for group in groups])
     for text in ax.get_yticklabels():
         text.set_parse_math(False)
-    if ceiling is not None:
+    if ceiling is not None and is_single:
         line = ax.axvline(ceiling, color="black", linewidth=1, linestyle=(0, (5, 3)), zorder=0)
         legend[f"highest r that is possible: {ceiling:.3f}"] = line
     if legend:

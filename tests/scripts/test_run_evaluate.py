@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from kmerbert.figures import plot_predicted_against_measured
+from kmerbert.figures import plot_correlations, plot_predicted_against_measured
 from kmerbert.scoring.metrics import regression_metrics
 from run_evaluate import figure_name, main, saved_step
 from tests.support.messages import check_message, fails
@@ -51,6 +51,12 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Drawn]:
         return axes
 
     monkeypatch.setattr("run_evaluate.plot_predicted_against_measured", draw)
+
+    def compare(*arguments: object) -> Axes:
+        plot_correlations(*arguments)
+        return Figure(figsize=(0.5, 0.5)).add_subplot()
+
+    monkeypatch.setattr("run_evaluate.plot_correlations", compare)
     return figures
 
 
@@ -111,6 +117,9 @@ def test_a_baseline_in_another_order(
         assert metrics["baseline"] == pytest.approx(expected)
         assert metrics["pearsonr"] > metrics["baseline"]["pearsonr"]
         assert capsys.readouterr().out.splitlines()[2].split()[:2] == ["baseline", "40"]
+        assert (folder / "correlations.png").is_file()
+    main(flags)
+    assert not (folder / "correlations.png").exists()
 
 
 def test_repeated_sequences_in_the_same_order_match(folder: Path, tmp_path: Path) -> None:
@@ -300,7 +309,11 @@ def test_the_report_has_the_baseline_the_ceiling_and_the_run(folder: Path, tmp_p
     metrics = main([*flags, "--baseline_file", save(BASELINE, tmp_path / "b.tsv")])
     report = (folder / "report.html").read_text()
     assert "p&amp;q.tsv" in report
-    for words in (f"no model can beat r = {metrics['noise_ceiling']:.3f}", "--replicate_columns first,second", "(bin)"):
+    ceiling, figure = (
+        f"no model can beat r = {metrics['noise_ceiling']:.3f}",
+        "r of this model and of what it is compared with",
+    )
+    for words in (ceiling, figure, "--replicate_columns first,second", "(bin)"):
         assert words in report
     for scores in (metrics, metrics["baseline"]):
         assert f'<td class="number">{scores["pearsonr"]:.3f}</td>' in report
