@@ -241,6 +241,7 @@ def read_rows(
     config = load_config(tokenizer, **model_args.checkpoint, **model_args.architecture, **outputs)
     if model_args.reading_frames:
         config = KmerBertConfig.from_bert(config, model_args.reading_frames)
+    config.update({"kmer_max_tokens": data_args.max_seq_length})
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)

@@ -63,6 +63,7 @@ def fit(
     tokenizer = load_tokenizer(**model_args.checkpoint, **model_args.kmers)
     config = load_config(tokenizer, **model_args.checkpoint, **model_args.architecture)
     collator = build_masking(tokenizer, **data_args.mask, seed=training_args.seed)
+    config.update({"kmer_max_tokens": data_args.max_seq_length})
     with training_args.main_process_first(desc="reading the sequences"):
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)

@@ -309,9 +309,19 @@ def _read_overrides(defaults: PretrainedConfig, text: str) -> dict[str, Any]:
 
 
 def max_tokens(config: PretrainedConfig) -> int | None:
-    """Tokens that the model, or every member of an ensemble, can read, special ones included; None if there is no limit."""
+    """Tokens that the model, or every member of an ensemble, can read, special ones included; None if there is no limit.
+
+    Longer sequences than those that training cut its own to (`kmer_max_tokens` in the configuration) are not what the model
+    has learnt to read, and count as too long.
+    """
     if members := getattr(config, "member_configs", None):
         return min(filter(None, map(max_tokens, members)), default=None)
+    limits = (_max_positions(config), getattr(config, "kmer_max_tokens", None))
+    return min(filter(None, limits), default=None)
+
+
+def _max_positions(config: PretrainedConfig) -> int | None:
+    """Tokens that the network has positions for."""
     positions = getattr(config, "max_position_embeddings", None)
     if (n_frames := getattr(config, "n_frames", 1)) > 1 and positions:
         return (positions - 2) * n_frames + 2  # each frame has positions, [CLS] and [SEP] of its own

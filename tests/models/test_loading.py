@@ -319,6 +319,14 @@ def test_max_tokens(settings: dict[str, str], most: int | None) -> None:
     assert max_tokens(load_config(KmerTokenizer(k=2), **settings)) == most
 
 
+def test_max_tokens_are_not_more_than_training_sequences_were_cut_to() -> None:
+    for settings, network in (({}, 512), ({"model_type": "kmer_conv"}, None)):
+        config = load_config(KmerTokenizer(k=2), **settings)
+        for cut, most in ((100, 100), (None, network), (9000, network or 9000)):
+            config.update({"kmer_max_tokens": cut})
+            assert max_tokens(config) == most
+
+
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_max_tokens_is_what_the_model_really_reads(model_type: str) -> None:
     overrides = f"{TINY_BERT},max_position_embeddings=24"
