@@ -15,7 +15,7 @@ from kmerbert.sharing.card import CardFacts, write_card
 from kmerbert.sharing.hub import files_to_push, missing_files
 from modeling_kmer_ensemble import KmerEnsembleForSequenceClassification
 
-# Everybody may read the files and look into the folder, whatever the run's folder allows.
+# Everybody may read the files and look into the folder, whatever the run's folder and the umask allow.
 FILE_MODE, FOLDER_MODE = 0o644, 0o755
 USAGE = """from transformers import pipeline
 predict = pipeline("text-classification", model="REPO", trust_remote_code=True, top_k=None)
@@ -107,7 +107,10 @@ def _rename(card: Path, before: str, now: str) -> None:
 @contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
     """A folder to write into, which becomes the target when the block has ended well."""
+    made = [parent for parent in target.parents if not parent.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
+    for parent in made:
+        parent.chmod(FOLDER_MODE)
     with scratch_folder(target.parent) as scratch, space_to_write(target):
         folder = scratch / target.name
         folder.mkdir()

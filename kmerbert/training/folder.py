@@ -35,7 +35,9 @@ OLD_RUN_FILES = re.compile(
     r"|trainer_state\.json|training_args\.bin|(?:validation|test)_predictions\.tsv"
 )
 # All that a run may write: a file of such a name that no run wrote is somebody else's, and is never replaced.
-RUN_FILES = re.compile(rf"{OLD_RUN_FILES.pattern}|report\.html")
+RUN_FILES = re.compile(
+    rf"{OLD_RUN_FILES.pattern}|report\.html|verdict\.json|(?:validation|test)_ridge_predictions\.tsv"
+)
 # Rows of the input that cannot be used, listed before training begins, and perhaps instead of it.
 REJECTED_FILE = "rejected_rows.tsv"
 # Splits that have predictions and results of their own.

@@ -1,6 +1,10 @@
 """One answer by every route: run_predict.py, Predictor, the Auto classes, a pipeline, and the folder that run_export.py writes."""
 
 import json
+import re
+import shutil
+import subprocess
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +23,7 @@ from tests.support.messages import fails
 from tests.support.tiny_runs import flags, planted_table, random_dna
 from tokenization_kmer import KmerTokenizer
 
+ROOT = Path(run_finetune_regression.__file__).parent
 SMALL = "embedding_size=8,hidden_size=16,num_stages=2,head_size=16,kernel_size=3,stem_kernel_size=5"
 PLASMID = (
     "".join(random_dna(np.random.default_rng(3), 1, 60))
@@ -132,6 +137,27 @@ def test_without_a_cut_the_limit_is_the_networks(name: str, longest: int, runs: 
     if name == "flanks":
         with fails("65 tokens", "64"):
             predictor.predict_values(random_dna(np.random.default_rng(6), 1, n_bases + 1))
+
+
+def test_a_document_says_what_every_file_of_a_run_is_for(runs: Path) -> None:
+    lines = (ROOT / "docs" / "run_folder.md").read_text().splitlines()
+    rows = [line.split("|")[1:-1] for line in lines if line.startswith("| `")]
+    assert all(len(row) == 4 and all(cell.strip() for cell in row) for row in rows)
+    patterns = [pattern for row in rows for pattern in re.findall("`([^`]+)`", row[0])]
+    for folder in (runs / "default", runs / "folds", runs / "folds" / "fold_0"):
+        names = [path.name for path in folder.iterdir()]
+        assert {"report.html", "run_files.json"} <= set(names)
+        assert [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []
+
+
+def test_make_clean_leaves_runs_alone(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("runs/mine/model.safetensors", "runs/demo/expression/model.safetensors", ".venv/bin/python"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    subprocess.run(["make", "clean"], cwd=tmp_path, check=True, capture_output=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "runs"}
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["mine"]
 
 
 def test_a_new_training_sets_its_own_limit(runs: Path, tmp_path: Path) -> None:

@@ -58,6 +58,21 @@ def test_a_run_is_copied_without_what_belongs_to_the_run(runs: Path, tmp_path: P
     assert [path.name for path in output.parent.iterdir()] == ["expression"]
 
 
+def test_everybody_may_read_what_is_given_away_under_a_strict_umask(runs: Path, tmp_path: Path) -> None:
+    """A folder that was there already keeps its own rights."""
+    os.chmod(tmp_path, 0o700)
+    before = os.umask(0o077)
+    try:
+        export_folder([str(runs / "one")], tmp_path / "new" / "deep" / "copied")
+        export_folder([str(runs / "one"), str(runs / "two")], tmp_path / "new" / "mean")
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "new").rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+    assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
 def test_a_checkpoint_answers_in_the_unit_of_the_labels(runs: Path, tmp_path: Path) -> None:
     checkpoint = next((runs / "one").glob("checkpoint-*"))
     assert set(export_folder([str(checkpoint)], tmp_path / "a")) == MODEL
