@@ -125,6 +125,16 @@ def test_overwriting_deletes_what_a_run_wrote_and_nothing_else(
     assert (tmp_path / "checkpoint-8").is_symlink()
 
 
+@pytest.mark.parametrize("name", ["verdict.json", "test_ridge_predictions.tsv", "report.html"])
+def test_a_file_of_the_user_that_has_the_name_of_a_result_stays(name: str, tmp_path: Path) -> None:
+    RunFolder(tmp_path).note("config.json")
+    fill(tmp_path, "config.json", name)
+    run = start(tmp_path, overwrite_output_dir=True)
+    with fails(f"`output_dir` {tmp_path}", name):
+        run.clear({"train", "test"})
+    assert name in left_in(tmp_path)
+
+
 def test_overwriting_spares_a_folder_without_a_run(tmp_path: Path) -> None:
     """Such as a checkout of this repository, which has a README.md, a tokenization_kmer.py and runs/."""
     fill(tmp_path, "README.md", "tokenization_kmer.py", "runs/mlm/model.safetensors")
