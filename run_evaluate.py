@@ -35,7 +35,7 @@ import numpy as np
 
 from kmerbert.cli.flags import EvaluationArguments, split_names
 from kmerbert.cli.parser import parse
-from kmerbert.cli.run import command_line, run
+from kmerbert.cli.run import command_line, run, with_dashes
 from kmerbert.figures import plot_correlations, plot_predicted_against_measured, plot_training_curves
 from kmerbert.files import check_folder, read_json, whole_file
 from kmerbert.scoring.baselines import BASELINE_FILE, NAMES
@@ -71,7 +71,7 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         trained = comparison.trained_line(read_object(config))
         remarks += [trained] if trained else []
     ceiling = add_ceiling(args, metrics, comparison.table)
-    metrics["verdict"] = comparison.verdict(ceiling=ceiling)
+    metrics["verdict"] = [with_dashes(line) for line in comparison.verdict(ceiling=ceiling)]
     highest = metrics.get("noise_ceiling")
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = figure_name(name, figures)

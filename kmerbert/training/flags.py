@@ -14,6 +14,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_utils import SchedulerType
 
 from kmerbert.cli.flags import flag
+from kmerbert.cli.launch import check_launch
 from kmerbert.errors import one_line
 from kmerbert.scoring.metrics import MASKED_LM_METRICS, REGRESSION_METRICS, is_lower_better
 
@@ -102,7 +103,9 @@ class KmerTrainingArguments(TrainingArguments):
             # The best checkpoint can only be one that was saved when it was evaluated.
             self.save_strategy = self.eval_strategy
             self.save_steps = self.eval_steps or self.logging_steps
-        if not torch.accelerator.is_available() and os.environ.get("WORLD_SIZE", "1") == "1":
+        if not torch.accelerator.is_available() and (self.bf16 or os.environ.get("WORLD_SIZE", "1") == "1"):
+            if not self.use_cpu:
+                check_launch(1)  # the Trainer's own message for a launch without GPUs is about bf16
             self.use_cpu = True  # the Trainer requires this before it computes in bf16 on a CPU
         self.dataloader_pin_memory = self.dataloader_pin_memory and torch.cuda.is_available()
         self.greater_is_better = not is_lower_better(self.metric_for_best_model or "loss")

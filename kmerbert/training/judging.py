@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from kmerbert.cli.run import with_dashes
 from kmerbert.files import write_text
 from kmerbert.predicting.writers import write_predictions
 from kmerbert.reading.sources import to_numbers
@@ -146,10 +147,8 @@ def judge(
     comparison = Comparison.read(str(path / f"{split}_predictions.tsv"), str(ridge) if ridge.exists() else None)
     seen = f"validation rows, which also chose {' and '.join(chosen)}" if chosen else "validation rows"
     rows = "test rows, which the training never saw" if split == "test" else seen
-    lines, following = (
-        comparison.verdict(rows, ceiling.line() if ceiling else ""),
-        command.format(shlex.quote(str(path))),
-    )
+    lines = [with_dashes(line) for line in comparison.verdict(rows, ceiling.line() if ceiling else "")]
+    following = command.format(shlex.quote(str(path)))
     result = Verdict(split, lines, dict(baselines.get(split, {})))
     folder.note(VERDICT_FILE)
     content: dict[str, Any] = {

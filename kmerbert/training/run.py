@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 SCRATCH = ".saving"
 # Bytes of a checkpoint for each byte of weights: the weights, and what Adam and its kind remember of each.
 ADAM_CHECKPOINT = 3
+# Of so many rows, a tenth is one when rounded.
+FEWEST_ROWS = 6
 # With fewer validation rows, equal predictions may be chance: bf16 has 8 bits.
 ROWS_THAT_TELL = 10
 
@@ -213,8 +215,11 @@ def plan_evaluations(arguments: KmerTrainingArguments, rows: Mapping[str, Sized]
     if arguments.eval_strategy == "no":
         return
     if not rows.get("validation"):
+        n, few = len(rows["train"]), ""
+        if n < FEWEST_ROWS:
+            few = f" ({n} {'row is' if n == 1 else 'rows are'} too few to hold a tenth of them out)"
         raise ValueError(
-            "no validation rows: give `validation_file`, `validation_split_percentage` or `validation_rows`, or train "
+            f"no validation rows{few}: give `validation_file`, `validation_split_percentage` or `validation_rows`, or train "
             "without them with `eval_strategy` no"
         )
     metric = (arguments.metric_for_best_model or "loss").removeprefix("eval_")

@@ -81,7 +81,7 @@ DATA = [
     Case("a column twice", ("a.tsv", "'expression'", "twice"), GOOD.replace("sequence\t", "expression\t", 1), "--sequence_column expression"),
     Case("duplicate ids", ("a.tsv, line 2 ", "a.tsv, line 31", "id"), columns(name=lambda i: i % 29), "--id_column name"),
     Case("empty id", ("a.tsv, line 4", "name", "empty"), columns(name=lambda i: "" if i == 2 else i), "--id_column name"),
-    Case("one row", ("no validation rows", "--validation_rows"), HEADER + ROWS[0]),
+    Case("one row", ("no validation rows", "1 row is too few", "--validation_rows"), HEADER + ROWS[0]),
     Case("unknown word for a split", ("a.tsv, line 4", "fold", "'holdout'", "train, validation"), columns(fold=lambda i: "holdout" if i == 2 else "train"), "--split_column fold"),
     Case("same promoter in train and validation", ("a.tsv, line 2 (train)", "a.tsv, line 5 (validation)", "same sequence"),
          columns(fold=lambda i: "val" if i > 2 else "train").replace(DNA[3], DNA[0]), "--split_column fold"),

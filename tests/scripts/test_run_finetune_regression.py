@@ -104,6 +104,7 @@ def test_report_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
         "--num_train_epochs=8",
         "600",
         "train: rows that repeat a sequence",
+        "columns of replicates with --replicate_columns",
     ):
         assert text in report
     assert "100 validation rows were compared with 600 training rows" in report

@@ -64,6 +64,9 @@ def test_processes_that_would_train_alone(tmp_path: Path, monkeypatch: pytest.Mo
     with fails("4 processes", "--use_cpu", "--num_processes 1"):
         start_run(settings)
     assert not (tmp_path / "new").exists()
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with fails("4 processes", "--use_cpu", "--num_processes 1"):  # not the Trainer's message about bf16
+        arguments(tmp_path / "new", bf16=True)
 
 
 def test_metrics_of_all_splits_in_one() -> None:
