@@ -146,7 +146,9 @@ def test_without_test_rows_the_validation_rows_have_the_ceiling(tmp_path: Path) 
     with fails("a.tsv", "thrid"):
         run_finetune_regression.main(flags(path, tmp_path / "run", **settings | {"replicate_columns": "first,thrid"}))
     assert not list((tmp_path / "run").iterdir())
-    run_finetune_regression.main(flags(path, tmp_path / "run", **settings))
+    path.write_text(path.read_text().replace("\n", "\nACGT!\t1\t1\t1\n", 1))
+    run_finetune_regression.main(flags(path, tmp_path / "run", on_bad_rows="drop", **settings))
+    assert "ACGT!" in (tmp_path / "run" / "rejected_rows.tsv").read_text()
     verdict = json.loads((tmp_path / "run" / "verdict.json").read_text())
     assert (verdict["split"], verdict["ceiling"]["n_replicate_rows"]) == ("validation", 60)
 
@@ -208,7 +210,7 @@ def test_what_is_there_is_kept_unless_it_is_a_runs(finished: Path, tmp_path: Pat
 
 def test_nothing_is_left_of_a_cross_validation_that_did_not_begin(tmp_path: Path) -> None:
     path = measured_twice(tmp_path / "a.tsv", 40)
-    path.write_text(path.read_text() + "ACGT!\t1.0\n")
+    path.write_text(path.read_text() + "ACGT!\t1.0\t1\t1\n")
     with fails("a.tsv, line 42"):
         run_finetune_regression.main(flags(path, tmp_path / "run", folds=3, **SETTINGS))
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"rejected_rows.tsv", "run_files.json"}
