@@ -26,8 +26,9 @@ MOST_ROWS = 20_000  # that the regression is fitted to: where there are more, th
 # What is believed of the two weights without validation rows, and how many of these it takes to believe them as much.
 PRIOR = {"regression": 0.3, "network": 0.7}
 PRIOR_ROWS = 20
-# Validation rows of which half of the difference of their mean is believed.
+# Validation rows of which half of the difference of their mean is believed, unless it is this many standard errors or more.
 SHIFT_ROWS = 100
+SURE = 3
 
 
 class Blend(NamedTuple):
@@ -104,21 +105,27 @@ def blend(measured: np.ndarray, regression: np.ndarray, network: np.ndarray) -> 
     """Finds the weights, which are not negative, by least squares on validation rows, drawn towards `PRIOR`.
 
     The distance of a weight from its prior counts like `PRIOR_ROWS` rows of that part's variance: with 50 rows the result is a
-    compromise, with 5,000 what the rows say.
+    compromise, with 5,000 what the rows say. The prior of a part whose answers vary more than the measured values (a network
+    after a few steps) is as much smaller.
 
     Args:
         measured: Standardised values, float64 (n, outputs), NaN where missing.
         regression, network: Answers of the two, likewise.
     """
-    prior, found = np.array(list(PRIOR.values())), []
+    found = []
     for values, *answers in zip(measured.T, regression.T, network.T, strict=True):
-        is_known, shift, weights = ~np.isnan(values), 0.0, prior
+        is_known, shift, weights = ~np.isnan(values), 0.0, np.array(list(PRIOR.values()))
         n, y, x = is_known.sum(), values[is_known], np.stack(answers, axis=1)[is_known]
         if n > 1:
-            pseudo = np.sqrt(PRIOR_ROWS) * np.diag(x.std(axis=0))
+            spread = x.std(axis=0)
+            prior, pseudo = weights / spread.clip(min=1), np.sqrt(PRIOR_ROWS) * np.diag(spread)
             rows, targets = np.concatenate([x - x.mean(axis=0), pseudo]), np.concatenate([y - y.mean(), pseudo @ prior])
             weights, _ = nnls(rows, targets)
-            shift = float(np.mean(y - x @ weights)) * n / (n + SHIFT_ROWS)
+            errors = y - x @ weights
+            mean, variance = errors.mean(), errors.var()
+            # The shift is one of many with this variance; more if the errors show it.
+            between = max(variance / SHIFT_ROWS, mean**2 - SURE**2 * variance / n)
+            shift = mean * between / max(between + variance / n, np.finfo(float).tiny)
         found.append((shift, *weights))
     return Blend(*np.array(found).T)
 

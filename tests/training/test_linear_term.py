@@ -71,8 +71,22 @@ def test_twenty_rows_count_as_much_as_the_prior() -> None:
     pattern = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]] * 5, float)
     weights = blend(pattern @ [[1.0], [0.1]], pattern[:, :1], pattern[:, 1:])
     np.testing.assert_allclose([weights.regression[0], weights.network[0]], [(1 + 0.3) / 2, (0.1 + 0.7) / 2])
-    shifted = blend(pattern @ [[0.3], [0.7]] + 6, pattern[:, :1], pattern[:, 1:])
-    np.testing.assert_allclose(shifted.shift, 6 * 20 / 120)
+
+
+def test_a_difference_of_the_mean_is_believed_as_far_as_it_is_sure() -> None:
+    """Of 20 rows a sixth of what may be chance, and nearly all of what cannot be."""
+    pattern = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]] * 5, float)
+    noise = np.prod(pattern, axis=1, keepdims=True)  # of variance 1, not correlated with the answers
+    for mean, share in ((0.5, 20 / 120), (6, (36 - 9 / 20) / (36 - 9 / 20 + 1 / 20))):
+        weights = blend(pattern @ [[0.3], [0.7]] + noise + mean, pattern[:, :1], pattern[:, 1:])
+        np.testing.assert_allclose(weights.shift, mean * share)
+        np.testing.assert_allclose([weights.regression[0], weights.network[0]], [0.3, 0.7])
+
+
+def test_answers_that_vary_too_much_have_less_weight() -> None:
+    pattern = np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]] * 5, float)
+    weights = blend(pattern @ [[0.3], [0.7]], pattern[:, :1], 40 * pattern[:, 1:])
+    np.testing.assert_allclose([weights.regression[0], weights.network[0]], [0.3, 0.7 / 40])
 
 
 def beginnings(sequences: Iterable[str], k: int = 3) -> np.ndarray:
