@@ -11,7 +11,7 @@ VERSIONS := 4.56.2 4.57.6 5.17.0 5.24.0
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: $(VENV)/.ready  ## simulate promoters, pretrain, fine-tune, score and draw: about 3 minutes on 2 CPU cores
+demo: $(VENV)/.ready  ## practice data, the first command, a k-mer BERT, scores and figures: about 4 minutes on 2 CPU cores
 	@PYTHON=$(RUN) bash recipes/smoke/demo.sh
 
 test: $(VENV)/.ready lint  ## the whole test suite: under 5 minutes on 2 CPU cores

@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,20 @@ def test_every_command_parses(location: str, words: list[str], monkeypatch: pyte
     assert (ROOT / script).is_file()
     monkeypatch.chdir(ROOT)
     check_command(ROOT / script, argv, monkeypatch)
+
+
+def test_what_commands_of_the_readme_read_was_written_by_earlier_ones() -> None:
+    """One after the other, in a fresh clone; and no command writes into the folder of another."""
+    made: list[str] = []
+    for location, words in COMMANDS:
+        if location.startswith("README.md"):
+            given = dict(pairwise(words))
+            for flag in {"--train_file", "--input_file", "--model_name_or_path", "--predictions_file"} & given.keys():
+                assert any(f"{given[flag]}/".startswith(f"{path}/") for path in made), given[flag]
+            outputs = [given[flag] for flag in ("--output_file", "--output_dir") if flag in given]
+            assert not set(made) & set(outputs)
+            made += outputs
+    assert len(made) > 5
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
