@@ -38,6 +38,7 @@ from kmerbert.cli.parser import parse
 from kmerbert.cli.run import command_line, run, with_dashes
 from kmerbert.figures import plot_correlations, plot_predicted_against_measured, plot_training_curves
 from kmerbert.files import check_folder, read_json, whole_file
+from kmerbert.reading.labels import LabelTransform
 from kmerbert.scoring.baselines import BASELINE_FILE, NAMES
 from kmerbert.scoring.comparison import Comparison
 from kmerbert.scoring.dream import SUBSETS, read_challenge, read_submission, score_lines
@@ -66,16 +67,17 @@ def evaluate_table(args: EvaluationArguments) -> Results:
     """Compares the predictions, and a baseline's if there is one, with the measured values of the same table."""
     comparison = Comparison.read(args.predictions_file, args.baseline_file or ridge_of_run(args.predictions_file))
     metrics, figures = comparison.score(), {}
-    table, remarks = comparison.lines(metrics), []
-    if args.run_dir and (config := Path(args.run_dir) / "config.json").is_file():
-        trained = comparison.trained_line(read_object(config))
+    table, remarks, config = comparison.lines(metrics), [], read_config(args)
+    unit = args.unit or config.get("label_unit") or ""
+    if args.run_dir:
+        trained = comparison.trained_line(config)
         remarks += [trained] if trained else []
-    ceiling = add_ceiling(args, metrics, comparison.table)
+    ceiling = add_ceiling(args, metrics, comparison.table, LabelTransform.of(config.get("label_transform")))
     metrics["verdict"] = [with_dashes(line) for line in comparison.verdict(ceiling=ceiling)]
     highest = metrics.get("noise_ceiling")
     for name, x, y in zip(comparison.outputs, comparison.predicted["model"].T, comparison.measured.T, strict=True):
         file_name = figure_name(name, figures)
-        figures[file_name] = plot_predicted_against_measured(x, y, unit=args.unit, title=name)
+        figures[file_name] = plot_predicted_against_measured(x, y, unit=unit, title=name)
     baselines = {}
     if "baseline" in metrics:
         baselines[NAMES.get(comparison.baseline_name, comparison.baseline_name)] = metrics["baseline"]
@@ -92,7 +94,7 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         baselines={name: {"evaluated": values} for name, values in baselines.items()},
         ceiling=highest,
         verdict=[line for line in table if line.startswith("warning: ")] + remarks + metrics["verdict"],
-        unit=args.unit,
+        unit=unit,
         settings={name: path for name, path in files.items() if path}
         | {"versions": ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy"))},
         program=SOFTWARE,
@@ -129,20 +131,38 @@ def evaluate_challenge(args: EvaluationArguments) -> Results:
 def ridge_of_run(predictions_file: str) -> str | None:
     """Returns the ridge regression's predictions of the same rows, if training wrote both."""
     path = Path(predictions_file)
-    split = path.name.removesuffix("_predictions.tsv")
-    ridge = path.with_name(BASELINE_FILE.format(split))
-    return str(ridge) if split in ("validation", "test") and ridge.is_file() else None
+    ridge = path.with_name(BASELINE_FILE.format(path.name.removesuffix("_predictions.tsv")))
+    return str(ridge) if is_of_run(path) and ridge.is_file() else None
 
 
-def add_ceiling(args: EvaluationArguments, metrics: dict[str, Any], predicted: "pd.DataFrame | None" = None) -> str:
+def is_of_run(predictions: Path) -> bool:
+    """Tells whether a file of predictions has the name of one that training writes."""
+    return predictions.name in ("validation_predictions.tsv", "test_predictions.tsv")
+
+
+def read_config(args: EvaluationArguments) -> dict[str, Any]:
+    """Reads the configuration of the model, as far as the run is named or wrote the predictions; otherwise empty."""
+    predictions = Path(args.predictions_file)
+    folder = Path(args.run_dir) if args.run_dir else predictions.parent if is_of_run(predictions) else None
+    config = folder / "config.json" if folder else None
+    return read_object(config) if config and config.is_file() else {}
+
+
+def add_ceiling(
+    args: EvaluationArguments,
+    metrics: dict[str, Any],
+    predicted: "pd.DataFrame | None" = None,
+    transform: LabelTransform | None = None,
+) -> str:
     """Adds the noise ceiling of replicates, if there are any, and returns a sentence about it, otherwise nothing.
 
-    The ids of the replicates must name the sequences that were predicted.
+    The ids of the replicates must name the sequences that were predicted. Replicates become what the model predicts.
     """
     if not args.replicate_columns:
         return ""
     names = split_names(args.replicate_columns)
-    replicates = read_replicates(args.replicate_file or args.predictions_file, names, predicted, args.sheet)
+    path = args.replicate_file or args.predictions_file
+    replicates = read_replicates(path, names, predicted, args.sheet, transform)
     ceiling = noise_ceiling(replicates, names)
     metrics |= ceiling._asdict()
     return ceiling.line()

@@ -34,10 +34,12 @@ from kmerbert.models.outputs import output_layer, rescale_outputs
 from kmerbert.predicting.intervals import with_intervals
 from kmerbert.predicting.table import read_predictions
 from kmerbert.predicting.writers import write_predictions
+from kmerbert.reading.labels import LabelTransform
+from kmerbert.reading.training_range import TrainingRange
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.scoring.baselines import NAMES
 from kmerbert.scoring.metrics import REGRESSION_METRICS, prediction_spread, regression_metrics, warn_if_collapsed
-from kmerbert.sharing.card import CardFacts, code_version, describe_settings, select_metrics, write_card
+from kmerbert.sharing.card import CardFacts, code_version, describe_settings, describe_unit, select_metrics, write_card
 from kmerbert.sharing.hub import open_repository, publish, push_folder
 from kmerbert.sharing.report import REPORT_FILE, TRAINING_ROWS, Fold, ReportFacts, write_report
 from kmerbert.tokens.batches import TrainingRows, collate, read_names
@@ -174,7 +176,9 @@ def cross_validate(
     names, state = read_fold_names(data_args), PartialState()
     first = read_rows(data_args, model_args, training_args, folder, fold=0)
     suit_few_rows(training_args, few_rows_args, len(first.splits["train"]))
-    ceiling = find_ceiling(first.splits, data_args.replicates, has_folds=True)
+    ceiling = find_ceiling(
+        first.splits, data_args.replicates, has_folds=True, transform=LabelTransform.of(data_args.label_setting)
+    )
     repository = open_repository(training_args) if training_args.push_to_hub and state.is_main_process else None
     for fold, name in enumerate(names):
         own_folder, own_args = start_fold(folder, training_args, fold)
@@ -254,9 +258,9 @@ def read_rows(
             flanks,
             both_strands,
             fold,
-            folder.list_rejected,
+            folder,
         )
-    check_checkpoint(config, splits)
+    check_checkpoint(config, splits, LabelTransform.of(data_args.label_setting))
     return Read(splits, tokenizer, config)
 
 
@@ -283,8 +287,9 @@ def fit(
 ) -> Fitted:
     """Builds, trains, saves and scores; of a cross-validation, the model that a fold validates."""
     names, (splits, tokenizer, config) = tuple(data_args.label_columns), read
+    transform = LabelTransform.of(data_args.label_setting)
     # Of a cross-validation, the verdict and the ceiling are about the folds together.
-    ceiling = find_ceiling(splits, data_args.replicates) if fold is None else None
+    ceiling = find_ceiling(splits, data_args.replicates, transform=transform) if fold is None else None
     earlier_rows = TrainingSample.from_text(getattr(config, "training_sample", None))
 
     def trained_rows() -> dict[str, str]:
@@ -302,7 +307,10 @@ def fit(
     if getattr(config, "outputs_in_label_units", False):  # a fine-tuned checkpoint: back to standardised outputs
         rescale_outputs(model, 1 / np.array(scaler.scale), -np.array(scaler.mean) / scaler.scale)
     facts = splits["train"].facts() | {"code_version": code_version(ROOT)}
-    units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": data_args.label_unit}
+    units = {"label_mean": scaler.mean, "label_scale": scaler.scale, "label_unit": predicted_unit(data_args)}
+    units |= {"label_transform": data_args.label_setting}
+    measured = list(zip(scaler.lowest, scaler.highest, strict=True))
+    facts["training_range"] = TrainingRange.of(splits["train"].letters(tokenizer.alphabet), measured).setting
     model.config.update(facts | units | trained_rows() | {"outputs_in_label_units": False})
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -338,7 +346,7 @@ def fit(
         metrics[split] = result.metrics
         report(trainer, prefix, result.metrics)
         if trainer.is_world_process_zero():
-            rows = read_names(splits[split], data_args.id_column, data_args.sequence_column)
+            rows = read_names(splits[split], data_args.id_column, data_args.sequence_column, data_args.kept_columns)
             folder.note(f"{split}_predictions.tsv")
             path = folder.path / f"{split}_predictions.tsv"
             write_predictions(path, rows, scaler.invert(result.predictions), splits[split].labels, names)
@@ -403,7 +411,7 @@ def summarise(
             metrics, [*REGRESSION_METRICS, *(f"{m}_{n}" for m in REGRESSION_METRICS for n in names)]
         ),
         verdict=card.verdict,
-        unit=data_args.label_unit,
+        unit=predicted_unit(data_args),
         same_scale=True,
         both_strands=read.both_strands,
         counts=read.counts(has_folds="folds" in facts),
@@ -417,6 +425,12 @@ def summarise(
     logger.info("report: %s", path)
 
 
+def predicted_unit(data_args: RegressionDataArguments) -> str:
+    """The unit of what the model predicts: that of the measured values, or of their logarithms."""
+    transform = LabelTransform.of(data_args.label_setting)
+    return transform.unit(data_args.label_unit, data_args.label_columns) if transform else data_args.label_unit
+
+
 def describe(
     data_args: RegressionDataArguments,
     model_args: RegressionModelArguments,
@@ -428,14 +442,14 @@ def describe(
 ) -> CardFacts:
     """Returns what the card of a model, or of the mean of several, says."""
     names = data_args.label_columns
-    unit = f" ({data_args.label_unit})" if data_args.label_unit else ""
+    unit = predicted_unit(data_args)
     members = (
         f" They are the mean of {n_models} models, each trained without one fold of the rows." if n_models > 1 else ""
     )
     return CardFacts(
         task="text-classification",
-        summary=f"Predicts {', '.join(names)}{unit} from DNA, read as {tokenizer.k}-mers (stride {tokenizer.stride}). The "
-        f"outputs are in the unit of the measured values.{members}",
+        summary=f"Predicts {', '.join(names)}{f' ({unit})' if unit else ''} from DNA, read as {tokenizer.k}-mers (stride "
+        f"{tokenizer.stride}). {describe_unit(data_args.label_setting, unit)}{members}",
         # Without top_k the pipeline answers with one of several outputs, the highest.
         usage=USAGE if len(names) == 1 else USAGE.replace("_code=True)", "_code=True, top_k=None)  # every output"),
         metrics=select_metrics(metrics, REGRESSION_METRICS),

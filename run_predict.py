@@ -42,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     """Runs the script; returns the number of rows, the seconds they took, and rows a second."""
     (args,) = parse([PredictionArguments], argv, __doc__)
     names, labels = split_names(args.model_name_or_path), split_names(args.label_column)
+    kept = split_names(args.keep_columns)
 
     state = start(args.use_cpu)
     if args.input_file:
@@ -52,8 +53,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     settings = {name: getattr(args, name) for name in SETTINGS}
     predictor = Predictor.from_pretrained(names, args.model_revision, state.device, **settings)
     output = Path(args.output_file)
-    check_output(output, predictor.outputs, args.overwrite, keys, {name: getattr(args, name) for name in INPUT_FILES})
-    inputs = Inputs.choose(source, args.sequence_column, args.id_column, labels, predictor.outputs)
+    files = {name: getattr(args, name) for name in INPUT_FILES}
+    check_output(output, predictor.outputs, args.overwrite, keys, files, kept=kept)
+    inputs = Inputs.choose(source, args.sequence_column, args.id_column, labels, predictor.outputs, kept)
 
     began = time.perf_counter()
     with tqdm(unit=" sequences", disable=None if state.is_main_process else True) as bar:

@@ -68,13 +68,10 @@ def fit(
         flanks = load_flanks(data_args, config)
         both_strands = getattr(config, "both_strands", False)
         splits = load_splits(
-            data_args,
-            training_args,
-            tokenizer,
-            max_tokens(config),
+            *(data_args, training_args, tokenizer, max_tokens(config)),
             flanks=flanks,
             both_strands=both_strands,
-            list_rejected=folder.list_rejected,
+            folder=folder,
         )
     plan_evaluations(training_args, splits, MASKED_LM_METRICS)
     facts = splits["train"].facts() | {"code_version": code_version(Path(__file__).parent)}

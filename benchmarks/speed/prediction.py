@@ -39,6 +39,7 @@ from benchmarks.measuring import (
     words,
 )
 from kmerbert.predicting.predictor import Predictor
+from kmerbert.reading.training_range import TrainingRange, read_letters
 from tokenization_kmer import KmerTokenizer
 
 SHORTEST, LONGEST = 60, 140
@@ -57,6 +58,8 @@ def save_model(folder: Path, hidden_size: int, n_layers: int, k: int, stride: in
     torch.manual_seed(0)
     tokenizer = KmerTokenizer(k=k, stride=stride)
     facts = {"outputs_in_label_units": True, "kmer_k": k, "kmer_stride": stride, "kmer_alphabet": tokenizer.alphabet}
+    known = TrainingRange.of(read_letters(simulate(1000, seed=1)), [(-1.0, 1.0)])
+    facts |= {"training_range": known.setting, "sequence_length": [SHORTEST, LONGEST]}
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
@@ -65,7 +68,6 @@ def save_model(folder: Path, hidden_size: int, n_layers: int, k: int, stride: in
         intermediate_size=4 * hidden_size,
         num_labels=1,
         problem_type="regression",
-        sequence_length=[SHORTEST, LONGEST],
         **facts,
     )
     BertForSequenceClassification(config).save_pretrained(folder)

@@ -148,8 +148,16 @@ class SequenceDataArguments:
         "Read Parquet shards while training, without a token cache. --train_file is then a folder or a glob, or give "
         "--dataset_name; no rows are held out, and repeated sequences are not looked for.",
     )
-    duplicates: Literal["error", "keep"] = flag(
-        "error", "Sequences that occur twice: stop with an error, or train on all of them."
+    duplicates: Literal["error", "keep", "drop", "average"] = flag(
+        "error",
+        "Sequences that occur twice in a table. Stop with an error, use all of them (keep), the first (drop), or one row with the "
+        "mean of their values (average); the last two count a sequence and its reverse complement as one where --strands does.",
+    )
+    leaks: Literal["error", "drop"] = flag(
+        "error",
+        "Training rows whose sequence or group held-out rows have, too. Stop with an error, or leave them out of the training "
+        "rows (drop); reverse complements count where --strands says so. All are listed in leaking_rows.tsv in --output_dir. Only "
+        "rows that files or --split_column divide can leak.",
     )
     max_train_samples: int | None = flag(None, "Use at most this many training rows, drawn at random.")
     max_eval_samples: int | None = flag(None, "Use at most this many validation rows, drawn at random.")
@@ -184,7 +192,7 @@ class SequenceDataArguments:
     )
     flank_length: int | None = flag(
         None,
-        "Plasmid bases that the model reads on each side of every sequence. Missing ones are added, further ones are cut "
+        "Plasmid bases to read on each side of a sequence. Missing ones are added, further ones are cut "
         "off; needs --flank_file, or a checkpoint that was trained with flanks. Default: 150, or the checkpoint's.",
     )
     flank_insert: str | None = flag(
@@ -234,6 +242,11 @@ class SequenceDataArguments:
 
 def _check_streaming(arguments: SequenceDataArguments) -> None:
     """Raises ValueError for flags that need all training rows before the first batch."""
+    for name, value in (("duplicates", "drop"), ("duplicates", "average"), ("leaks", "drop")):
+        if getattr(arguments, name) == value:
+            raise ValueError(
+                f"--{name} {value} needs all training rows before the first batch: leave out --streaming, or it"
+            )
     for name in (
         *("split_column", "group_column", "cluster_file", "similar_sequences", "validation_rows", "test_rows"),
         *("test_split_percentage", "max_train_samples", "top_fraction", "folds", "fold_column", "train_fraction"),
@@ -278,8 +291,8 @@ class PretrainingDataArguments(SequenceDataArguments):
         "masking": "Masking",
     }
 
-    duplicates: Literal["error", "keep"] = flag(
-        "keep", "Sequences that occur twice: stop with an error, or train on all of them."
+    duplicates: Literal["error", "keep", "drop"] = flag(
+        "keep", "Sequences that occur twice: stop with an error, train on all of them (keep) or on the first (drop)."
     )
     top_fraction: float | None = flag(
         None,
@@ -364,10 +377,22 @@ class RegressionDataArguments(SequenceDataArguments):
         "needed; in rows that files or Hub splits divide, they are an error. Default: 0.9 for rows that are divided here, up to "
         "a million; 1 means equal ones only.",
     )
+    keep_columns: str | None = flag(
+        None,
+        "Other columns to write next to the predictions of held-out rows, comma-separated.",
+    )
     label_unit: str = flag("", "Unit of the measured values, for the model card and the figures.")
+    label_transform: Literal["none", "log2", "log10", "ln"] = flag(
+        "none",
+        "Learn the logarithm of the measured values. The model then predicts, and all files and figures have, the logarithm; its "
+        "unit says so, and run_predict.py --label_column transforms measured values in the same way.",
+    )
+    label_pseudocount: float = flag(
+        0.0, "Added to every value before the logarithm, so that 0 has one, such as 1 for counts."
+    )
     replicate_columns: str | None = flag(
         None,
-        "Columns of repeated measurements, comma-separated, from which the verdict says the highest r that is possible.",
+        "Columns of repeated measurements, comma-separated. From them the verdict says the highest r that is possible.",
     )
     max_predict_samples: int | None = flag(None, "Use at most this many test rows, drawn at random.")
     folds: int | None = flag(
@@ -399,10 +424,20 @@ class RegressionDataArguments(SequenceDataArguments):
         if self.sample_seed is not None and not self.train_fraction:
             raise ValueError(f"--sample_seed {self.sample_seed} is only used by --train_fraction: give both or neither")
         _check_counts(self, "max_predict_samples")
+        _check_counts(self, "label_pseudocount", least=0)
+        if self.label_pseudocount and self.label_transform == "none":
+            raise ValueError(
+                f"--label_pseudocount {self.label_pseudocount:g} is only used by --label_transform: give both or neither"
+            )
         _check_counts(self, "folds", least=2)
         if self.folds and self.fold_column:
             raise ValueError(
                 f"--folds {self.folds} and --fold_column {self.fold_column} both divide the rows: give one"
+            )
+        if self.duplicates == "average" and self.replicate_columns:
+            raise ValueError(
+                f"--replicate_columns {self.replicate_columns} is of single rows, but --duplicates average makes one row of "
+                "several: leave one out"
             )
         if self.cross_validates and self.validation_file:
             raise ValueError(
@@ -421,6 +456,18 @@ class RegressionDataArguments(SequenceDataArguments):
     def label_columns(self) -> list[str]:
         """Names of the measured columns, in the order of the model's outputs."""
         return _cells(self.label_column)
+
+    @property
+    def kept_columns(self) -> list[str]:
+        """Names of the columns that are carried to the predictions."""
+        return split_names(self.keep_columns)
+
+    @property
+    def label_setting(self) -> dict[str, Any] | None:
+        """What measured values become, as `LabelTransform.of` takes it; None for themselves."""
+        if self.label_transform == "none":
+            return None
+        return {"name": self.label_transform, "pseudocount": self.label_pseudocount}
 
     @property
     def replicates(self) -> list[str]:
@@ -502,6 +549,10 @@ class PredictionArguments:
     )
     label_column: str | None = flag(
         None, "Column of measured values, written as observed. For several outputs one of each name, comma-separated."
+    )
+    keep_columns: str | None = flag(
+        None,
+        "Other columns of the input, comma-separated, to write after the predictions' own, as text. For tables; a FASTA file has none.",
     )
     max_seq_length: int | None = flag(
         None,

@@ -92,7 +92,7 @@ ALIASES = {
     for alias in aliases.split()
 }
 # Flags in which a comma may be part of a name in quotes; see `flags.split_names`.
-LISTS_OF_NAMES = ("label_column", "model_name_or_path", "replicate_columns")
+LISTS_OF_NAMES = ("keep_columns", "label_column", "model_name_or_path", "replicate_columns")
 # A longer file is a table or a model that was given by mistake, and would take minutes to read as YAML.
 MOST_RECIPE_BYTES = 1_000_000
 

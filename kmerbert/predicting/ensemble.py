@@ -146,5 +146,5 @@ def _describe(fact: Any) -> str:
 def _facts(config: PretrainedConfig) -> dict[str, Any]:
     """What models that are averaged must have in common."""
     facts = {setting: getattr(config, f"kmer_{setting}") for setting in KMER_SETTINGS}
-    facts |= {name: getattr(config, name, None) for name in ("label_unit", "flanks")}
+    facts |= {name: getattr(config, name, None) for name in ("label_unit", "label_transform", "flanks")}
     return facts | {"outputs": output_names(config)}

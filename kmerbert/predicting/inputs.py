@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from kmerbert.dna.sequences import is_dna
-from kmerbert.predicting.table import read_row_values
+from kmerbert.predicting.table import check_kept, read_row_values
 from kmerbert.reading.guess import guess_columns
 from kmerbert.reading.rows import names_in
 from kmerbert.reading.sources import (
@@ -105,24 +105,34 @@ class Inputs:
         sequence: Column of the DNA.
         id: Column of the rows' ids; None for their line or row numbers.
         labels: Columns of measured values, in the order of the model's outputs; empty if nothing was measured.
+        kept: Columns to carry to the predictions.
     """
 
     source: Source
     sequence: str
     id: str | None
     labels: tuple[str, ...]
+    kept: tuple[str, ...] = ()
 
     @classmethod
     def choose(
-        cls, source: Source, sequence: str, id_column: str | None, labels: Sequence[str], outputs: Sequence[str]
+        cls,
+        source: Source,
+        sequence: str,
+        id_column: str | None,
+        labels: Sequence[str],
+        outputs: Sequence[str],
+        kept: Sequence[str] = (),
     ) -> "Inputs":
         """Settles which columns are read: as ids, the given column, otherwise `id` if there is one.
 
         If there is no column with the usual name of the DNA, it is found by what is in it.
 
         Raises:
-            ValueError: It is unclear which column of measured values belongs to which output, or which has the DNA.
+            ValueError: It is unclear which column of measured values belongs to which output, or which has the DNA, or a column
+                to keep has a name that predictions have.
         """
+        check_kept(kept, outputs)
         if len(labels) > 1 or len(outputs) > 1:
             if labels and sorted(labels) != sorted(outputs):
                 raise ValueError(
@@ -131,16 +141,16 @@ class Inputs:
                 )
             labels = outputs if labels else ()
         if sequence == SEQUENCE:
-            guess = guess_columns(source, sequence, None, [*labels, *([id_column] if id_column else [])])
+            guess = guess_columns(source, sequence, None, [*labels, *kept, *([id_column] if id_column else [])])
             sequence = guess.sequence or sequence
             if guess.remark:
                 logger.info("%s", guess.remark)
-        return cls(source, sequence, find_id_column(source, id_column), tuple(labels))
+        return cls(source, sequence, find_id_column(source, id_column), tuple(labels), tuple(kept))
 
     @property
     def columns(self) -> list[str]:
         """Columns to read in addition to the sequences."""
-        return [*self.labels, *([self.id] if self.id else [])]
+        return [*self.labels, *([self.id] if self.id else []), *self.kept]
 
     def read(self, batch: Batch) -> tuple[pa.Array, pa.Array, np.ndarray | None]:
         """Returns ids, sequences as written, and float64 (n, outputs) measured values, NaN where missing, or None.

@@ -7,6 +7,7 @@ values and in the order of the input:
     predictor.predict(["TGCATTTTTTTCACATCGGTTACGGCTG", "TGCATTTTTTTCACATCAAAGCGGTTAC"])  # a pandas table
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -18,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from torch import distributed, nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from kmerbert.dna.sequences import reverse_complement as other_strand
 from kmerbert.models.kernels import fast_kernels
@@ -28,8 +29,10 @@ from kmerbert.predicting.ensemble import check_strands, load_ensemble, output_na
 from kmerbert.predicting.inputs import Inputs, open_inputs
 from kmerbert.predicting.intervals import Intervals, read_intervals
 from kmerbert.predicting.table import FOLD, output_suffixes, prediction_table
+from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.rows import RowSpec, check_reading_frames, check_unknown, find_duplicate, hash_texts, read_rows
 from kmerbert.reading.sources import Batch, FileSource, Source
+from kmerbert.reading.training_range import TrainingRange, describe_codes, read_letters
 from kmerbert.reading.training_sample import Trained, TrainingSample
 from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer
 
@@ -38,18 +41,25 @@ logger = logging.getLogger(__name__)
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 1 << 26
 # Tokens in one batch, padding included: what keeps the device busy, and a BERT-base within a few gigabytes.
 CPU_BATCH_TOKENS, BATCH_TOKENS = 1 << 12, 1 << 16
-# Predictions for sequences that are shorter or longer than those of training by more than this share are a guess.
-LENGTH_TOLERANCE = 0.1
+# What a sequence or its prediction is outside of, for the message.
+OUTSIDE_OF = ("their length", "their GC content", "their 6-mers", "the predicted value")
 # Rows of a calibration file that are predicted again, and how far apart both predictions may be, as a share of the errors
 # there: bfloat16 changes a hundredth, another training run of the same model about a third.
 N_COMPARED, OTHER_PREDICTIONS = 64, 0.1
 
 
 class Predicted(NamedTuple):
-    """Some rows of a source, as written there, with float64 predictions (n, checkpoints, outputs)."""
+    """Some rows of a source, as written there.
+
+    Attributes:
+        batch: The rows.
+        values: Predictions, float64 array (n, checkpoints, outputs).
+        outside: uint8 array (n,), in what each is outside the training data, as `TrainingRange.outside` says it.
+    """
 
     batch: Batch
     values: np.ndarray
+    outside: np.ndarray
 
 
 def no_progress(n_rows: int) -> None:
@@ -68,6 +78,8 @@ class Predictor:
         tokenizer: Of all models.
         outputs: Names of what is predicted.
         intervals: Prediction intervals, estimated from held-out rows; None if there are none.
+        transform: What measured values become that are put next to predictions, because the models learnt it of theirs; None for
+            themselves.
         flanks: Plasmid bases that the models read around each sequence, or None.
         max_tokens: The most tokens, special ones included, that all models read; None for no limit.
         device: That the models are on.
@@ -87,12 +99,16 @@ class Predictor:
         config = models[0].config
         self.checkpoints, self.models, self.tokenizer = list(checkpoints), list(models), tokenizer
         self.outputs, self.intervals = output_names(config), intervals
+        self.transform = LabelTransform.of(getattr(config, "label_transform", None))
         self.flanks = Flanks(**config.flanks) if getattr(config, "flanks", None) else None
         self.max_tokens = min(filter(None, (max_tokens(model.config) for model in models)), default=None)
         self.device, self._bf16, self._both_strands = models[0].device, bf16, reverse_complement
         default = CPU_BATCH_TOKENS if self.device.type == "cpu" else BATCH_TOKENS
         self._tokens_per_batch = tokens_per_batch or default
         self._has_warned = self._has_warned_of_trained = False
+        ranges = {json.dumps(_range_setting(model.config)): TrainingRange.from_config(model.config) for model in models}
+        self._ranges = list(ranges.values())  # models of one training table have the same
+        self._says_outside = all(known.is_whole for known in self._ranges)
         self._n_kmers = self._n_unknown = 0
         self._samples = [TrainingSample.from_text(getattr(m.config, "training_sample", None)) for m in models]
         if bf16:
@@ -152,6 +168,7 @@ class Predictor:
         id_column: str | None = None,
         label_columns: Sequence[str] = (),
         sheet: str | None = None,
+        keep_columns: Sequence[str] = (),
     ) -> pd.DataFrame:
         """Predicts for sequences as a user has them: any case, IUPAC codes, without the flanks that the model reads.
 
@@ -160,18 +177,22 @@ class Predictor:
             sequence_column: Column of the DNA in a table; without a column `sequence`, the one that has DNA.
             id_column: Column of the ids; None for `id` if there is one, otherwise the row's number.
             label_columns: Columns of measured values to put next to the predictions, with the names of the outputs if
-                there are several.
+                there are several. Models that predict logarithms get the logarithms of these, too.
             sheet: Name of the sheet of an Excel file; None for the only one that has rows.
+            keep_columns: Other columns to carry to the predictions, as text.
 
         Returns:
             Table with a row per sequence, in their order: `id`, `sequence`, `prediction` in the unit of the labels, and if
-            known `lower`, `upper`, `checkpoint_sd` and `observed` (see `kmerbert/predicting/table.py`).
+            known `lower`, `upper`, `checkpoint_sd` and `observed` (see `kmerbert/predicting/table.py`). If the models know what
+            their training data were like, `outside_training` says in what a row is outside of that, separated by `;`:
+            `length`, `gc` (content), `kmers` (rare, or few that repeat) and `value` (a prediction beyond all measured values);
+            it is empty for most rows.
 
         Raises:
             ValueError: A sequence is not DNA, too short or too long, or a prediction is not a number.
         """
         source = open_inputs(inputs, sequence_column, sheet)
-        chosen = Inputs.choose(source, sequence_column, id_column, label_columns, self.outputs)
+        chosen = Inputs.choose(source, sequence_column, id_column, label_columns, self.outputs, keep_columns)
         tables = list(self.predict_tables(chosen))
         return (pa.concat_tables(tables) if tables else self._empty_table(chosen)).to_pandas()
 
@@ -194,16 +215,25 @@ class Predictor:
             max_seq_length, progress: As for `predict_stream`.
         """
         around = self.intervals.around if self.intervals else None
+        if self.transform and inputs.labels:
+            shown = ", ".join(map(self.transform.of_text, inputs.labels))
+            logger.info("measured values next to the predictions are %s, as the models predict", shown)
         names: list[np.ndarray] = []
         numbers: list[np.ndarray] = []
-        for batch, values in self.predict_stream(
+        texts = pa.array(describe_codes())
+        for batch, values, bits in self.predict_stream(
             inputs.source, inputs.sequence, inputs.columns, max_seq_length, progress
         ):
             ids, sequences, observed = inputs.read(batch)
+            if self.transform and observed is not None:
+                where = (inputs.source, batch.numbers)
+                observed = self.transform.apply(observed, inputs.labels, *where, is_trained=True)
             if inputs.id:
                 names.append(hash_texts(ids.to_pylist()))
                 numbers.append(batch.numbers)
-            yield prediction_table(ids, sequences, values, self.outputs, observed, around)
+            outside = texts.take(pa.array(bits)) if self._says_outside else None
+            kept = {name: batch.columns[name] for name in inputs.kept}
+            yield prediction_table(ids, sequences, values, self.outputs, observed, around, outside, kept)
         n_repeated, pair = find_duplicate(np.concatenate(names)) if names else (0, None)
         if pair:
             first, second = (inputs.source.location(int(np.concatenate(numbers)[row])) for row in pair)
@@ -216,8 +246,9 @@ class Predictor:
         empty = np.empty((0, len(self.checkpoints), len(self.outputs)))
         observed = empty[:, 0] if inputs.labels else None
         none = pa.array([], pa.string())
+        around, outside = self.intervals.around if self.intervals else None, none if self._says_outside else None
         return prediction_table(
-            none, none, empty, self.outputs, observed, self.intervals.around if self.intervals else None
+            none, none, empty, self.outputs, observed, around, outside, dict.fromkeys(inputs.kept, none)
         )
 
     def predict_stream(
@@ -243,6 +274,7 @@ class Predictor:
         limits = {"cut_at": max_seq_length, "max_tokens": self.max_tokens}
         spec = RowSpec(sequence_column, flanks=self.flanks, **limits)
         n_frames = max(getattr(model.config, "n_frames", 1) for model in self.models)
+        outside = _Outside(self._ranges)
         for batches in _chunks(source.batches(list(dict.fromkeys([sequence_column, *columns]))), sequence_column):
             sequences: list[str] = []
             for batch in batches:
@@ -251,12 +283,15 @@ class Predictor:
             numbers = np.concatenate([batch.numbers for batch in batches])
             n_kmers = self.tokenizer.n_tokens(np.fromiter(map(len, sequences), np.int64, len(sequences)))
             check_reading_frames(n_kmers, numbers, source, n_frames)
-            self._warn_of_lengths(sequences, numbers, source)
             self._warn_of_trained(sequences, numbers, source)
             values = self.predict_prepared(sequences, progress)
             self._check_finite(values, numbers, source)
-            parts = np.split(values, np.cumsum([len(batch.numbers) for batch in batches])[:-1])
-            yield from map(Predicted, batches, parts)
+            bits = outside.look(sequences, values.mean(axis=1), numbers)
+            ends = np.cumsum([len(batch.numbers) for batch in batches])[:-1]
+            yield from map(Predicted, batches, np.split(values, ends), np.split(bits, ends))
+        if not self._has_warned and (message := outside.describe(source, self._says_outside)):
+            self._has_warned = True
+            logger.warning("%s", message)
         if self._n_kmers:
             check_unknown(self._n_unknown / self._n_kmers, source.name, is_trained=True)
 
@@ -406,20 +441,54 @@ class Predictor:
                     *(source.location(int(numbers[found.rows.argmax()])), name, 100 * found.share, len(sequences)),
                 )
 
-    def _warn_of_lengths(self, sequences: list[str], numbers: np.ndarray, source: Source) -> None:
-        """Warns once if sequences are far from those that a model was trained on."""
-        lengths = np.fromiter(map(len, sequences), np.int64, len(sequences))
-        for name, model in zip(self.checkpoints, self.models, strict=True):
-            shortest, longest = getattr(model.config, "sequence_length", (0, np.inf))
-            is_far = (lengths < shortest * (1 - LENGTH_TOLERANCE)) | (lengths > longest * (1 + LENGTH_TOLERANCE))
-            if self._has_warned or not is_far.any():
-                continue
-            self._has_warned = True
-            row = int(is_far.argmax())
-            logger.warning(
-                "%s: the model reads %d bases, but %s was trained on %d to %d: such predictions are a guess",
-                *(source.location(int(numbers[row])), lengths[row], name, shortest, longest),
-            )
+
+class _Outside:
+    """Tells which sequences and predictions are outside of what any of some models was trained on, and counts them."""
+
+    def __init__(self, ranges: Sequence[TrainingRange]) -> None:
+        self._ranges = ranges
+        self._n_rows = 0
+        self._counts = np.zeros(2 ** len(OUTSIDE_OF), np.int64)
+        self._first: tuple[int, int] | None = None  # number in its source, and bases, of the first such row
+
+    def look(self, sequences: Sequence[str], values: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Returns the bits of `TrainingRange.outside`, joined over the models, uint8 (n,).
+
+        Args:
+            sequences: As the models read them.
+            values: float64 array (n, outputs), their predictions.
+            numbers: int64 array (n,), their numbers in the source.
+        """
+        letters, bits = read_letters(sequences), np.zeros(len(sequences), np.uint8)
+        for known in self._ranges:
+            bits |= known.outside(letters, values)
+        self._n_rows += len(bits)
+        self._counts += np.bincount(bits, minlength=len(self._counts))
+        if self._first is None and bits.any():
+            row = int((bits > 0).argmax())
+            self._first = int(numbers[row]), len(sequences[row])
+        return bits
+
+    def describe(self, source: Source, has_column: bool) -> str | None:
+        """Returns a sentence about all rows, or None if nothing is outside."""
+        if self._first is None:
+            return None
+        numbers = np.arange(len(self._counts))
+        counts = [int(self._counts[numbers >> bit & 1 > 0].sum()) for bit in range(len(OUTSIDE_OF))]
+        reasons = [f"{n} by {what}" for n, what in zip(counts, OUTSIDE_OF, strict=True) if n]
+        lengths = [known.lengths for known in self._ranges if known.lengths]
+        if counts[0]:
+            reasons[0] += f" (trained on {min(low for low, _ in lengths)} to {max(high for _, high in lengths)} bases)"
+        (number, n_bases), column = self._first, "; the column outside_training says which" if has_column else ""
+        return (
+            f"{source.name}: {self._n_rows - self._counts[0]} of {self._n_rows} sequences are outside the training data, "
+            f"{', '.join(reasons)}; the first is {source.location(number)} ({n_bases} bases): such predictions are a guess{column}"
+        )
+
+
+def _range_setting(config: PretrainedConfig) -> list[Any]:
+    """What a model's configuration says of its training data."""
+    return [getattr(config, "sequence_length", None), getattr(config, "training_range", None)]
 
 
 def _chunks(batches: Iterable[Batch], column: str) -> Iterator[list[Batch]]:

@@ -1,13 +1,13 @@
 """The predictions file: which columns it has, how they are made, and how they are read back.
 
-The columns are `id sequence prediction`, then what there is of `lower upper checkpoint_sd observed`. With several outputs
-all but the first two end in `_<name of the output>`. To add a column, add it in `prediction_table`; a column that scripts
+The columns are `id sequence prediction`, then what there is of `lower upper checkpoint_sd observed outside_training`, then
+columns of the input that were asked for, as text. With several outputs, those of numbers end in `_<name of the output>`. To add a column, add it in `prediction_table`; a column that scripts
 read back as a number goes into `NUMBER_COLUMNS`, too. `writers.py` puts tables into files of any length.
 """
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 # Kinds of columns that hold a number for each output, and whether every row must have one.
 NUMBER_COLUMNS = {"prediction": True, "lower": True, "upper": True, "observed": False}
 FOLD = "fold"  # in the predictions of a cross-validation, the number of the member that was not trained on the row
+OUTSIDE = "outside_training"  # in what a row is outside the training data, if in anything
 SPREAD = "checkpoint_sd"  # not "prediction_...", which would be the prediction of an output
 MAX_VALUE = float(np.finfo(np.float32).max)
 
@@ -41,6 +42,28 @@ def output_suffixes(outputs: Sequence[str]) -> list[str]:
     return [f"_{name}" for name in outputs] if len(outputs) > 1 else [""]
 
 
+def own_columns(outputs: Sequence[str]) -> set[str]:
+    """Returns the names of all columns that predictions for these outputs may have of their own."""
+    numbers = {kind + suffix for kind in (*NUMBER_COLUMNS, SPREAD) for suffix in output_suffixes(outputs)}
+    return numbers | {"id", "sequence", OUTSIDE, FOLD}
+
+
+def check_kept(columns: Sequence[str], outputs: Sequence[str]) -> None:
+    """Checks the names of columns that are carried from the input to the predictions.
+
+    Raises:
+        ValueError: A name is that of a column of the predictions, or of an output's, or is there twice.
+    """
+    own = own_columns(outputs)
+    for number, name in enumerate(columns):
+        if name in own or name.startswith("prediction"):
+            raise ValueError(
+                f"`keep_columns` {name}: the predictions have a column of that name, or take it for one: rename it in the table"
+            )
+        if name in columns[:number]:
+            raise ValueError(f"`keep_columns` {','.join(columns)}: give {name} once")
+
+
 def prediction_table(
     ids: pa.Array,
     sequences: pa.Array,
@@ -48,6 +71,8 @@ def prediction_table(
     outputs: Sequence[str],
     observed: np.ndarray | None = None,
     intervals: IntervalsAround | None = None,
+    outside: pa.Array | None = None,
+    kept: Mapping[str, pa.Array] | None = None,
 ) -> pa.Table:
     """Makes the table that is exchanged.
 
@@ -60,6 +85,8 @@ def prediction_table(
         outputs: Names of the outputs.
         observed: Float array (n, outputs) of measured values, NaN where nothing was measured; None for no such column.
         intervals: Gives the columns `lower` and `upper`; None for no such columns.
+        outside: Texts (n,) of the column `outside_training`; None for no such column.
+        kept: Columns of the input (n,) by their names, which `check_kept` allows.
     """
     mean, spread = values.mean(axis=1), values.std(axis=1, ddof=1) if values.shape[1] > 1 else None
     lower, upper = intervals(mean) if intervals else (None, None)
@@ -69,7 +96,9 @@ def prediction_table(
         for output, suffix in enumerate(output_suffixes(outputs) if array is not None else ()):
             # NaN becomes null
             columns[kind + suffix] = pa.array(array[:, output].astype(np.float64), from_pandas=True)
-    return pa.table(columns)
+    if outside is not None:
+        columns[OUTSIDE] = outside
+    return pa.table(columns | {name: as_text(column) for name, column in (kept or {}).items()})
 
 
 def read_predictions(path: str, argument: str = "predictions_file") -> pd.DataFrame:

@@ -17,6 +17,7 @@ import pyarrow.parquet
 
 from kmerbert.files import COMPRESSIONS, check_folder, split_endings, whole_file
 from kmerbert.predicting.table import prediction_table
+from kmerbert.reading.rows import Named
 
 DELIMITERS = {".tsv": "\t", ".csv": ",", ".txt": "\t"}
 FORMATS = (*DELIMITERS, ".json", ".parquet")
@@ -48,6 +49,7 @@ def check_output(
     keys: Sequence[int] | None = None,
     inputs: Mapping[str, str | None] | None = None,
     argument: str = "output_file",
+    kept: Sequence[str] = (),
 ) -> None:
     """Checks that an output file can be written, before any work is done for it.
 
@@ -58,6 +60,7 @@ def check_output(
         keys: 0-based rows to write; None for all.
         inputs: Files that are read, by the names of their arguments.
         argument: What named the file, for the messages.
+        kept: Columns that are carried to the predictions.
 
     Raises:
         ValueError: The file exists, is a folder or one of the inputs; the folder cannot be written to; the ending is
@@ -77,13 +80,15 @@ def check_output(
         raise ValueError(f"`keys_file`: only a .json output has keys, {path} has none: leave it out")
     if ending in (".json", ".txt") and (inputs or {}).get("calibration_file"):
         raise ValueError(f"`calibration_file`: {path} cannot hold intervals: write .tsv, .csv or .parquet")
+    if ending in (".json", ".txt") and kept:
+        raise ValueError(f"`keep_columns`: {path} cannot hold more columns: write .tsv, .csv or .parquet")
     if ending in (".json", ".txt") and len(outputs) > 1:
         raise ValueError(f"`output_file` {path} can hold one output, but there are {', '.join(outputs)}: write .tsv")
 
 
 def write_predictions(
     path: Path,
-    names: Iterable[tuple[Sequence[str], Sequence[str]]],
+    names: Iterable[Named | tuple[Sequence[str], Sequence[str]]],
     predictions: np.ndarray,
     observed: np.ndarray | None,
     outputs: Sequence[str],
@@ -92,7 +97,7 @@ def write_predictions(
 
     Args:
         path: The file.
-        names: Pieces of it, each some ids and as many sequences; n in all.
+        names: Pieces of it, each what some rows are called; n in all.
         predictions, observed: Float arrays (n, outputs) in the labels' unit; NaN where nothing was measured.
         outputs: Names of the outputs.
 
@@ -102,7 +107,8 @@ def write_predictions(
 
     def tables() -> Iterator[pa.Table]:
         end = 0
-        for ids, sequences in names:
+        for part in names:
+            ids, sequences, kept = Named(*part)
             start, end = end, end + len(ids)
             if start < end <= len(predictions):
                 rows = slice(start, end)
@@ -113,6 +119,7 @@ def write_predictions(
                     predictions[rows, None],
                     outputs,
                     values,
+                    kept={name: pa.array(column, pa.string()) for name, column in kept.items()},
                 )
         if end != len(predictions):
             raise ValueError(

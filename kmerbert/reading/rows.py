@@ -2,9 +2,10 @@
 
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from pandas.util import hash_array
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, reverse_complements, windows
 from kmerbert.errors import counted
 from kmerbert.reading.bad_rows import RowError
+from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.sources import Batch, Source, as_text, to_numbers
 from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer
 
@@ -45,6 +47,7 @@ class RowSpec:
         flanks: Added before anything is cut.
         both_strands: Whether to say which sequences are the same but for the strand.
         drops_bad_rows: Whether rows that cannot be used are left out, instead of being an error.
+        transform: What measured values become; None for themselves.
     """
 
     sequence: str
@@ -62,12 +65,21 @@ class RowSpec:
     flanks: Flanks | None = None
     both_strands: bool = False
     drops_bad_rows: bool = False
+    transform: LabelTransform | None = None
 
     @property
     def columns(self) -> list[str]:
         """All columns to read, once each."""
         names = (self.sequence, *self.labels, self.id, self.split, self.group, *self.filled)
         return list(dict.fromkeys(name for name in names if name))
+
+
+class Named(NamedTuple):
+    """What some rows are called: ids, sequences, and columns that are carried to the predictions, by their names."""
+
+    ids: Sequence[str]
+    sequences: Sequence[str]
+    kept: Mapping[str, Sequence[str | None]] = MappingProxyType({})
 
 
 def read_rows(
@@ -116,11 +128,13 @@ def read_dna(batch: Batch, source: Source, column: str) -> list[str]:
     return _check(batch, source, RowSpec(column))[0]
 
 
-def read_labels(batch: Batch, source: Source, names: Sequence[str]) -> np.ndarray:
-    """Reads measured values, float64 (n, outputs), NaN where one of several is missing.
+def read_labels(
+    batch: Batch, source: Source, names: Sequence[str], transform: LabelTransform | None = None
+) -> np.ndarray:
+    """Reads measured values, float64 (n, outputs), NaN where one of several is missing, transformed if that is asked.
 
     Raises:
-        RowError: A value is not a number, or a row has none.
+        RowError: A value is not a number, or cannot be transformed, or a row has none.
     """
     labels = np.column_stack([to_numbers(batch.columns[name], source, batch.numbers, name) for name in names])
     unlabelled = np.flatnonzero(np.isnan(labels).all(axis=1))
@@ -128,7 +142,7 @@ def read_labels(batch: Batch, source: Source, names: Sequence[str]) -> np.ndarra
         columns = " or ".join(names)
         reason = f"no value in {columns}: every row needs one; remove rows without one"
         raise RowError(source, batch.numbers[unlabelled[0]], columns, "", reason)
-    return labels
+    return transform.apply(labels, names, source, batch.numbers) if transform else labels
 
 
 def without_gaps(
@@ -236,7 +250,7 @@ def _check(batch: Batch, source: Source, spec: RowSpec) -> tuple[list[str], dict
         pc.ascii_trim_whitespace(as_text(column).fill_null("")), lambda row, *why: bad_row(row, spec.sequence, *why)
     )
     if spec.labels:
-        columns["labels"] = read_labels(batch, source, spec.labels)
+        columns["labels"] = read_labels(batch, source, spec.labels, spec.transform)
     if spec.split:
         names = texts(spec.split)
         for row, name in enumerate(names):

@@ -126,7 +126,7 @@ class Shards:
         for group in self.groups:
             digest = hashlib.sha256()
             for batch, source in self.read(group, self.spec.labels):
-                labels = read_labels(batch, source, self.spec.labels)
+                labels = read_labels(batch, source, self.spec.labels, self.spec.transform)
                 digest.update(labels.tobytes())
                 yield labels
             digests[group] = digest.hexdigest()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kmerbert.predicting.table import check_columns, check_sequences, read_headed, read_numbers
+from kmerbert.reading.labels import LabelTransform
 
 LEAST_ROWS = 3
 SURELY_A_COPY = 10  # rows in which two replicates are equal; in fewer, they may be by chance
@@ -82,7 +83,11 @@ def noise_ceiling(replicates: np.ndarray, names: list[str]) -> NoiseCeiling:
 
 
 def read_replicates(
-    path: str, columns: list[str], predicted: pd.DataFrame | None = None, sheet: str | None = None
+    path: str,
+    columns: list[str],
+    predicted: pd.DataFrame | None = None,
+    sheet: str | None = None,
+    transform: LabelTransform | None = None,
 ) -> np.ndarray:
     """Reads columns of single measurements from a table, float64 (n, columns), NaN where nothing was measured.
 
@@ -91,13 +96,17 @@ def read_replicates(
         columns: Names of the columns.
         predicted: Ids and sequences of the predicted rows, to make sure that the table's ids name the same sequences.
         sheet: Name of the sheet of an Excel file; None for the only one that has rows.
+        transform: What the model learnt instead of measured values; None for themselves.
 
     Raises:
-        ValueError: The file is not a table with a header, a column is missing, a cell that should be a number is text, or
-            an id names another sequence than in the predictions.
+        ValueError: The file is not a table with a header, a column is missing, a cell that should be a number is text or
+            cannot be transformed, or an id names another sequence than in the predictions.
     """
     source, table = read_headed(path, "replicate_file", sheet)
     check_columns(table, columns, path, "name them with `replicate_columns`, the file with `replicate_file`")
     if predicted is not None:
         check_sequences(predicted, table, "replicate_file", path)
-    return np.column_stack([read_numbers(table, column, source, is_needed=False) for column in columns])
+    values = np.column_stack([read_numbers(table, column, source, is_needed=False) for column in columns])
+    if transform is None:
+        return values
+    return transform.apply(values, columns, source, table.index.to_numpy(), is_trained=True)

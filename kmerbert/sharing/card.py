@@ -76,6 +76,17 @@ def describe_settings(arguments: TrainingArguments, model: PreTrainedModel) -> d
     }
 
 
+def describe_unit(label_transform: Mapping[str, Any] | None, unit: str) -> str:
+    """Returns a sentence about the numbers that a model answers with.
+
+    Args:
+        label_transform, unit: As the model's configuration has them.
+    """
+    if label_transform is None:
+        return "The outputs are in the unit of the measured values."
+    return f"The outputs are logarithms, {unit}, not the measured values themselves."
+
+
 def code_version(root: Path) -> str:
     """Returns the commit of the checkout, with `+` if files differ from it; `unknown` outside a checkout."""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from kmerbert.files import check_folder, read_json, scratch_folder, space_to_write
 from kmerbert.models.loading import tokenizer_for
 from kmerbert.predicting.ensemble import joint_facts, load_ensemble, output_names
-from kmerbert.sharing.card import CardFacts, write_card
+from kmerbert.sharing.card import CardFacts, describe_unit, write_card
 from kmerbert.sharing.hub import files_to_push, missing_files
 from modeling_kmer_ensemble import KmerEnsembleForSequenceClassification
 
@@ -87,11 +87,11 @@ def _joined(models: Sequence[PreTrainedModel]) -> PreTrainedModel:
 def _card(model: PreTrainedModel, n_models: int) -> CardFacts:
     config = model.config
     mean = f" They are the mean of {n_models} models." if n_models > 1 else ""
-    unit = f" ({config.label_unit})" if getattr(config, "label_unit", None) else ""
+    unit = getattr(config, "label_unit", None) or ""
     return CardFacts(
         task="text-classification",
-        summary=f"Predicts {', '.join(output_names(config))}{unit} from DNA, read as {config.kmer_k}-mers (stride "
-        f"{config.kmer_stride}). The outputs are in the unit of the measured values.{mean}",
+        summary=f"Predicts {', '.join(output_names(config))}{f' ({unit})' if unit else ''} from DNA, read as {config.kmer_k}-mers "
+        f"(stride {config.kmer_stride}). {describe_unit(getattr(config, 'label_transform', None), unit)}{mean}",
         usage=USAGE,
         metrics={},
         settings={"model": f"{type(model).__name__}, {model.num_parameters() / 1e6:.2f} million parameters"},

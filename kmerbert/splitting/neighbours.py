@@ -15,7 +15,7 @@ import numpy as np
 from kmerbert.dna.sequences import reverse_complements
 from kmerbert.splitting.groups import read_sequences
 from kmerbert.splitting.hold_out import SPLITS
-from kmerbert.splitting.leaks import SplitRows, locate
+from kmerbert.splitting.leaks import Leak, SplitRows, find_shared, locate
 from kmerbert.splitting.near_duplicates import Pool, are_near, constant_ends, mixed_codes, near_duplicates, read_letters
 
 logger = logging.getLogger(__name__)
@@ -86,24 +86,17 @@ def find_neighbours(
 
 
 def check_neighbours(splits: Mapping[str, SplitRows], sequence_column: str, identity: float | None) -> None:
-    """Warns of validation and test rows that are nearly training rows; looks into all tables that the rows are from.
-
-    More than some hundred thousand rows are searched for near duplicates in two tables only, and only with an identity.
+    """Warns of validation and test rows that are nearly training rows, unless there are more than some hundred thousand rows.
 
     Args:
         splits: The rows by the names of their splits; whole sequences, not windows.
         sequence_column: Column of the DNA.
-        identity: Of sequences that must not be in two splits; None for no such rule.
-
-    Raises:
-        ValueError: With an identity: near duplicates are in two tables; the message has the first pair and their number.
+        identity: Of sequences that are neighbours; None for the usual one.
     """
     splits = {split: part for split, part in splits.items() if len(part.rows)}
     if "train" not in splits or len(splits) == 1:
         return
     train = splits["train"]
-    if identity and any(part.table is not train.table for part in splits.values()):
-        _check_tables(splits, sequence_column, identity)
     if sum(int(table.lengths[rows].sum()) for table, rows in splits.values()) > MOST_TOKENS:
         message = "%s: too many rows to look for held-out rows that nearly are training rows; `similar_sequences` does"
         logger.info(message, train.table.source.name)
@@ -124,23 +117,20 @@ def check_neighbours(splits: Mapping[str, SplitRows], sequence_column: str, iden
             )
 
 
-def _check_tables(splits: Mapping[str, SplitRows], sequence_column: str, identity: float) -> None:
-    """Raises ValueError if near duplicates are in the rows of two splits."""
+def find_near_duplicates(splits: Mapping[str, SplitRows], sequence_column: str, identity: float) -> list[Leak]:
+    """Finds near duplicates in the rows of two splits of different tables; arguments as for `check_neighbours`."""
+    splits = {split: part for split, part in splits.items() if len(part.rows)}
+    if "train" not in splits or all(part.table is splits["train"].table for part in splits.values()):
+        return []
     batches = chain.from_iterable(read_sequences(part.table, sequence_column, part.rows) for part in splits.values())
     groups = near_duplicates(batches, identity, splits["train"].table.strand_keys is not None)
-    codes = np.concatenate([np.full(len(part.rows), SPLITS.index(split)) for split, part in splits.items()])
-    for code, split in enumerate(SPLITS[1:], 1):
-        is_split = codes == code
-        near = np.flatnonzero(is_split & np.isin(groups, groups[~is_split]))
-        if len(near):
-            other = int(np.flatnonzero(~is_split & (groups == groups[near[0]]))[0])
-            first, second = (
-                f"{locate(splits.values(), int(row))} ({SPLITS[codes[row]]})" for row in sorted((other, near[0]))
-            )
-            raise ValueError(
-                f"{first} and {second} are near duplicates, as {len(near)} of {np.count_nonzero(is_split)} {split} rows have "
-                f"one in another split: remove these rows, or use another `similar_sequences` than {identity:g}, or none"
-            )
+    ends = np.cumsum([len(part.rows) for part in splits.values()])[:-1]
+    values = dict(zip(splits, np.split(groups, ends), strict=True))
+    remedy = (
+        "remove these rows (from the training rows: `leaks` drop), or use another `similar_sequences` than "
+        f"{identity:g}, or none"
+    )
+    return find_shared(splits, values, "near duplicate", "near duplicates of one sequence", remedy)
 
 
 def _pool(batches: Iterable[Sequence[str]]) -> Pool:

@@ -5,18 +5,22 @@ Python object. `StreamedDataset` in `stream.py` answers the same questions about
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
-from kmerbert.reading.rows import check_reading_frames, n_distinct, read_dna
+from kmerbert.reading.rows import Named, check_reading_frames, n_distinct, read_dna
 from kmerbert.reading.sources import as_text, find_id_column
+from kmerbert.reading.training_range import Letters, read_letters
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.tokens.cache import TokenTable
 from kmerbert.tokens.targets import TargetScaler
-from tokenization_kmer import N_ADDED
+from tokenization_kmer import N_ADDED, N_SPECIAL
+
+# As many training rows and bases as say what sequences are like, within a second.
+MOST_ROWS, MOST_BASES = 20_000, 5_000_000
 
 
 class Examples(NamedTuple):
@@ -48,6 +52,9 @@ class TrainingRows(Protocol):
 
     def training_sample(self) -> TrainingSample:
         """What a published model keeps of its training sequences; of a stream, of those that were read."""
+
+    def letters(self, alphabet: str) -> Letters:
+        """Some `MOST_ROWS` rows as the model reads them, whose k-mers are over these letters in the order of their ids."""
 
     def label_blocks(self) -> Iterator[np.ndarray]:
         """Measured values in their own unit, float arrays (n, outputs), NaN where missing."""
@@ -86,13 +93,22 @@ class TokenDataset(torch.utils.data.Dataset):
         table: The tokenised rows that these are some of; anything with `ids`, `starts` and `lengths` of rows.
         rows: int64 array (n,), row numbers in `table`, 0-based.
         targets: float32 array (n, outputs) for the model, or None; set by `with_targets`.
+        left_out: What was left out of these rows -> number of rows, for people.
         epoch: Number of the pass over the data, 0-based; each has new masks.
     """
 
     is_dealt_by_batches = False
 
-    def __init__(self, table: TokenTable, rows: np.ndarray, pad_id: int, targets: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        table: TokenTable,
+        rows: np.ndarray,
+        pad_id: int,
+        targets: np.ndarray | None = None,
+        left_out: Mapping[str, int] | None = None,
+    ) -> None:
         self.table, self.rows, self.pad_id, self.targets = table, rows, pad_id, targets
+        self.left_out = dict(left_out or {})
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -131,7 +147,8 @@ class TokenDataset(torch.utils.data.Dataset):
 
     def with_targets(self, scaler: TargetScaler) -> "TokenDataset":
         """Returns the same rows with standardised labels as targets."""
-        return TokenDataset(self.table, self.rows, self.pad_id, scaler.transform(self.labels.astype(np.float32)))
+        targets = scaler.transform(self.labels.astype(np.float32))
+        return TokenDataset(self.table, self.rows, self.pad_id, targets, self.left_out)
 
     def sample(self, n: int | None, seed: int) -> "TokenDataset":
         """Returns n rows drawn at random, in their order, or all for None; more rows of one seed include the fewer."""
@@ -139,7 +156,7 @@ class TokenDataset(torch.utils.data.Dataset):
             return self
         drawn = np.sort(np.random.default_rng(seed).permutation(len(self))[:n])
         targets = None if self.targets is None else self.targets[drawn]
-        return TokenDataset(self.table, self.rows[drawn], self.pad_id, targets)
+        return TokenDataset(self.table, self.rows[drawn], self.pad_id, targets, self.left_out)
 
     def facts(self) -> dict[str, Any]:
         """What a published model should say about these rows; see `facts_of_rows`."""
@@ -149,11 +166,12 @@ class TokenDataset(torch.utils.data.Dataset):
         return facts_of_rows(*names, len(self), n_kmers, table.k, table.stride, len(table.rejected))
 
     def counts(self) -> dict[str, int]:
-        """Rows whose sequence, on either strand where the table counts both as one, an earlier row has; groups."""
+        """Rows whose sequence, on either strand where the table counts both as one, an earlier row has; groups; left out."""
         table = self.table
         keys = table.keys if table.strand_keys is None else table.strand_keys
         counts = {"rows that repeat a sequence": len(self) - n_distinct(keys[self.rows])}
-        return counts if table.groups is None else counts | {"groups": n_distinct(table.groups[self.rows])}
+        counts |= {} if table.groups is None else {"groups": n_distinct(table.groups[self.rows])}
+        return counts | self.left_out
 
     def rejected(self) -> dict[str, int]:
         """Rows of the whole file that could not be used and were left out, by its name."""
@@ -162,6 +180,28 @@ class TokenDataset(torch.utils.data.Dataset):
     def training_sample(self) -> TrainingSample:
         """A sample of the sequences by which one can tell later whether others are among them."""
         return TrainingSample.of(self.table.keys[self.rows])
+
+    def letters(self, alphabet: str) -> Letters:
+        """Returns some rows, drawn at random, as letters that are read off their token ids.
+
+        Args:
+            alphabet: Letters of the k-mers, in the order of their ids.
+        """
+        table = self.table
+        mean_length = max(1, int(table.lengths[self.rows].mean()) * table.stride)
+        rows = self.sample(min(MOST_ROWS, max(1, MOST_BASES // mean_length)), seed=0).rows
+        n_kmers = table.lengths[rows] - N_ADDED
+        lengths = (n_kmers - 1) * table.stride + table.k
+        tokens = np.arange(n_kmers.sum())
+        within = tokens - np.repeat(np.cumsum(n_kmers) - n_kmers, n_kmers)  # number of each k-mer in its row
+        ids = table.ids[np.repeat(table.starts[rows] + 1, n_kmers) + within]
+        places = np.repeat(np.cumsum(lengths + 1) - lengths - 1, n_kmers) + within * table.stride
+        codes = np.full(lengths.sum() + len(rows), 4, np.uint8)
+        for base, of_kmers in enumerate(_codes_of_kmers(alphabet, table.k).T):
+            codes[places + base] = np.minimum(
+                codes[places + base], of_kmers[ids]
+            )  # a base may be unknown in one k-mer only
+        return Letters(codes, lengths)
 
     def check_reading_frames(self, n_frames: int) -> None:
         """Raises ValueError for a row with fewer k-mers than reading frames."""
@@ -204,6 +244,13 @@ class TokenDataset(torch.utils.data.Dataset):
         return batch
 
 
+def _codes_of_kmers(alphabet: str, k: int) -> np.ndarray:
+    """uint8 array (ids, k): codes of the bases of each k-mer as in `Letters`; of special tokens, unknown ones."""
+    letters = read_letters([alphabet]).codes[: len(alphabet)]
+    kmers = letters[np.indices((len(alphabet),) * k).reshape(k, -1).T]
+    return np.concatenate([np.full((N_SPECIAL, k), 4, np.uint8), kmers])
+
+
 def collate(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Turns a gathered batch into the model's tensors: ids and mask int64, labels float32; the rest is dropped."""
     names = [name for name in ("input_ids", "attention_mask") if name in batch]
@@ -214,23 +261,25 @@ def collate(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
 
 
 def read_names(
-    dataset: TokenDataset, id_column: str | None, sequence_column: str
-) -> Iterator[tuple[list[str], list[str]]]:
-    """Re-reads ids and sequences from the source, piece by piece, to write next to predictions.
+    dataset: TokenDataset, id_column: str | None, sequence_column: str, kept: Sequence[str] = ()
+) -> Iterator[Named]:
+    """Re-reads ids, sequences and other columns from the source, piece by piece, to write next to predictions.
 
     Args:
         dataset: Its rows, in rising order.
         id_column: Column of the ids; None for `id` if the source has it, otherwise the row's number in its file.
         sequence_column: Column of the DNA.
+        kept: Other columns.
 
     Yields:
-        Some ids, and as many sequences as written in the source; together those of all rows.
+        Some rows as they are written in the source; together all rows.
 
     Raises:
         ValueError: The source has changed since its rows were tokenised; the names that were yielded are then wrong.
     """
     column = find_id_column(dataset.table.source, id_column)
-    columns = list(dict.fromkeys([sequence_column] + ([column] if column else [])))
+    columns = list(dict.fromkeys([sequence_column, *([column] if column else []), *kept]))
     for batch in dataset.table.read_again(columns, dataset.rows):
         names = as_text(batch.columns[column]) if column else batch.numbers
-        yield list(map(str, names.tolist())), as_text(batch.columns[sequence_column]).to_pylist()
+        texts = {name: as_text(batch.columns[name]).to_pylist() for name in (sequence_column, *kept)}
+        yield Named(list(map(str, names.tolist())), texts[sequence_column], {name: texts[name] for name in kept})

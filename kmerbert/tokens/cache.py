@@ -52,6 +52,7 @@ class TokenTable:
         unknown_share: Share of [UNK] among the k-mers, 0 to 1.
         k, stride: Bases of a k-mer, and between the starts of two.
         rejected: Rows of the source that cannot be used and are left out.
+        other_labels: float64 array (n, outputs), measured values that replace those of the file; None for none.
     """
 
     source: Source
@@ -69,6 +70,7 @@ class TokenTable:
     k: int
     stride: int
     rejected: tuple[RejectedRow, ...] = ()
+    other_labels: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -137,6 +139,8 @@ class TokenTable:
     @cached_property
     def labels(self) -> np.ndarray:
         """float64 array (n, outputs), NaN where missing; (n, 0) without measured values."""
+        if self.other_labels is not None:
+            return self.other_labels
         if "labels" not in self.dataset.column_names:
             return np.empty((len(self), 0))
         chunks = self.dataset.data.column("labels").chunks

@@ -11,6 +11,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,8 +28,9 @@ from kmerbert.reading.rows import (
 )
 from kmerbert.reading.shards import Group, Shards
 from kmerbert.reading.sources import FileSource
+from kmerbert.reading.training_range import Letters, read_letters
 from kmerbert.reading.training_sample import TrainingSample
-from kmerbert.tokens.batches import Examples, TokenDataset, facts_of_rows
+from kmerbert.tokens.batches import MOST_BASES, MOST_ROWS, Examples, TokenDataset, facts_of_rows
 from kmerbert.tokens.cache import without_padding
 from kmerbert.tokens.targets import TargetScaler
 from tokenization_kmer import N_ADDED, KmerTokenizer
@@ -171,6 +173,19 @@ class StreamedDataset(torch.utils.data.Dataset):
         """A sample of the sequences that this process has read so far; see `TokenDataset.training_sample`."""
         return self._sample
 
+    def letters(self, alphabet: str) -> Letters:
+        """Reads some rows as the model reads them, of as many row groups as there are; the letters are the tokenizer's."""
+        groups = np.random.default_rng(0).permutation(len(self._groups))[:MOST_ROWS]
+        spec, sequences = replace(self.shards.spec, labels=(), id=None), []
+        for group in groups:
+            for batch, source in self.shards.read(self._groups[group], spec.columns):
+                some = read_rows(batch, source, spec, self.tokenizer)[0]
+                sequences += some[: -(-MOST_ROWS // len(groups))]
+                break
+            if len(sequences) >= MOST_ROWS or sum(map(len, sequences)) >= MOST_BASES:
+                break
+        return read_letters(sequences)
+
     def label_blocks(self) -> Iterator[np.ndarray]:
         """Yields all measured values, in one pass over the label columns alone."""
         return self.shards.labels()
@@ -181,7 +196,7 @@ class StreamedDataset(torch.utils.data.Dataset):
         for number in np.random.default_rng(seed).permutation(len(self._groups)):
             for batch, source in self.shards.read(self._groups[number], [sequence_column, *names]):
                 sequences += read_dna(batch, source, sequence_column)
-                labels.append(read_labels(batch, source, names))
+                labels.append(read_labels(batch, source, names, self.shards.spec.transform))
                 if len(sequences) >= n:
                     return Examples(sequences[:n], np.concatenate(labels)[:n])
         return Examples(sequences, np.concatenate(labels))

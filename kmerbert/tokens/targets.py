@@ -42,10 +42,15 @@ def check_precision(name: str, values: np.ndarray, scale: float) -> None:
 
 @dataclass(frozen=True)
 class TargetScaler:
-    """Mean and standard deviation of each measured value, in its own unit, over the training rows."""
+    """Mean and standard deviation of each measured value, in its own unit, over the training rows.
+
+    `fit` also says the lowest and the highest value of each.
+    """
 
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    lowest: tuple[float, ...] = ()
+    highest: tuple[float, ...] = ()
 
     @classmethod
     def fit(cls, blocks: Iterable[np.ndarray], names: Sequence[str]) -> "TargetScaler":
@@ -82,7 +87,7 @@ class TargetScaler:
         scale = np.sqrt(squares / n)
         for name, *extremes, one_scale in zip(names, lowest, highest, scale, strict=True):
             check_precision(name, np.array(extremes), one_scale)
-        return cls(tuple(mean.tolist()), tuple(scale.tolist()))
+        return cls(*(tuple(values.tolist()) for values in (mean, scale, lowest, highest)))
 
     def transform(self, labels: np.ndarray) -> np.ndarray:
         """Returns float32 standardised labels (n, outputs); missing ones (NaN) become `IGNORED`."""

@@ -29,7 +29,7 @@ PROGRESS_FILE = "run_progress.json"
 # for a checkpoint of a version without checksums.
 CHECKPOINT_FILE = "checksums.json"
 # Flags about model and data that change neither rows nor network, so that a resumed run may have others.
-FREE_FLAGS = ("token_cache_dir", "label_unit", "replicate_columns")
+FREE_FLAGS = ("token_cache_dir", "label_unit", "keep_columns", "replicate_columns")
 # Flags of the Trainer that decide what is learnt, or which checkpoint is the best, so that a resumed run must have the same.
 FIXED_FLAGS = (
     "seed", "data_seed", "loss", "metric_for_best_model", "optim", "optim_args",

@@ -211,7 +211,7 @@ class RegressionArguments(KmerTrainingArguments):
     )
     baselines: bool = flag(
         True,
-        "Fit ridge regression on k-mer counts, GC content and the mean to the same training rows, for the verdict: seconds.",
+        "Fit ridge regression and other baselines to the same training rows, for the verdict: seconds.",
     )
     linear_term: bool = flag(
         True,

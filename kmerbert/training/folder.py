@@ -38,8 +38,10 @@ OLD_RUN_FILES = re.compile(
 RUN_FILES = re.compile(
     rf"{OLD_RUN_FILES.pattern}|report\.html|verdict\.json|(?:validation|test)_ridge_predictions\.tsv"
 )
-# Rows of the input that cannot be used, listed before training begins, and perhaps instead of it.
-REJECTED_FILE = "rejected_rows.tsv"
+# Lists of rows, which a run writes before it is sure to train, and perhaps instead of it: those of the input that cannot be used,
+# and those that two splits share.
+REJECTED_FILE, LEAKS_FILE = "rejected_rows.tsv", "leaking_rows.tsv"
+ROWS_FILES = (REJECTED_FILE, LEAKS_FILE)
 # Splits that have predictions and results of their own.
 SCORED = {"validation": "validation|eval", "test": "test"}
 # If a folder without a manifest has neither of these nor a checkpoint, it is not a run, and its files are somebody else's.
@@ -228,25 +230,29 @@ class RunFolder:
         self._write_manifest({*(_noted(self.path) or ()), *names}, _read_manifest(self.path).get("card"))
 
     def list_rejected(self, rows: Sequence[tuple[str, RejectedRow]]) -> str:
-        """Writes rows that cannot be used, each with the name of its file, into the folder, of folds into that of the whole.
+        """Lists rows that cannot be used, each with the name of its file; otherwise as `list_rows`."""
+        return self.list_rows(REJECTED_FILE, as_tsv(rows))
+
+    def list_rows(self, name: str, text: str) -> str:
+        """Writes one of `ROWS_FILES` into the folder, of folds into that of the whole.
 
         Returns:
-            The path of the list.
+            Its path.
 
         Raises:
-            ValueError: The list would replace a file that no run wrote.
+            ValueError: It would replace a file that no run wrote.
         """
         owner = self.whole or self
-        path = owner.path / REJECTED_FILE
+        path = owner.path / name
         if self.lock:
-            if os.path.lexists(path) and REJECTED_FILE not in (_noted(owner.path) or ()):
+            if os.path.lexists(path) and name not in (_noted(owner.path) or ()):
                 raise ValueError(
-                    f"`output_dir` {owner.path}: no run wrote {REJECTED_FILE}, and this one would replace it: move it, or name "
+                    f"`output_dir` {owner.path}: no run wrote {name}, and this one would replace it: move it, or name "
                     "another folder"
                 )
-            owner.note(REJECTED_FILE)
-            owner.to_delete = tuple(name for name in owner.to_delete if name != REJECTED_FILE)
-            write_text(path, as_tsv(rows))
+            owner.note(name)
+            owner.to_delete = tuple(other for other in owner.to_delete if other != name)
+            write_text(path, text)
         return str(path)
 
     def _write_manifest(self, names: Collection[str], card: str | None) -> None:
@@ -338,17 +344,17 @@ def claim_folder(folder: Path, overwrite: bool, checkpoint: str | None) -> tuple
     """
     if checkpoint is not None and Path(checkpoint).resolve().parent == folder.resolve():
         return ()
-    # A list of files alone, or of bad rows, is of a run that failed before it wrote anything else.
-    present = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name != MANIFEST)
+    # A list of files, or of rows, alone is of a run that failed before it wrote anything else.
+    early = [name for name in ROWS_FILES if name in (_noted(folder) or ()) and (folder / name).is_file()]
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    present = sorted(name for name in names if name != MANIFEST and name not in early)
     if not overwrite:
-        if present == [REJECTED_FILE] and REJECTED_FILE in (_noted(folder) or ()):
-            return (REJECTED_FILE,)
         if present:
             raise ValueError(
                 f"`output_dir` {folder} is not empty (it contains {_first(present)}): name another folder, continue with "
                 "`resume_from_checkpoint` true, or start again with `overwrite_output_dir`"
             )
-        return ()
+        return tuple(early)
     names = files_of_runs(folder)
     if present and names is None:
         raise ValueError(

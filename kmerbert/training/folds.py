@@ -14,7 +14,14 @@ from transformers import PreTrainedModel
 from kmerbert.files import write_text
 from kmerbert.models.loading import tokenizer_for
 from kmerbert.predicting.ensemble import joint_facts, load_ensemble, output_names
-from kmerbert.predicting.table import FOLD, number_columns, output_suffixes, prediction_table, read_predictions
+from kmerbert.predicting.table import (
+    FOLD,
+    number_columns,
+    output_suffixes,
+    own_columns,
+    prediction_table,
+    read_predictions,
+)
 from kmerbert.predicting.writers import write_tables
 from kmerbert.scoring.baselines import BASELINE_FILE
 from kmerbert.scoring.metrics import REGRESSION_METRICS, regression_metrics
@@ -145,7 +152,9 @@ def _mean_of(paths: Sequence[Path], outputs: Sequence[str], name: str = "test_pr
     tables = [read_predictions(str(path / name)) for path in paths]
     values = np.stack([_columns(table, "prediction", outputs) for table in tables], axis=1)
     ids, sequences = (pa.array(tables[0][name]) for name in ("id", "sequence"))
-    return prediction_table(ids, sequences, values, outputs, _columns(tables[0], "observed", outputs))
+    own = own_columns(outputs)
+    kept = {name: pa.array(tables[0][name], from_pandas=True) for name in tables[0] if name not in own}
+    return prediction_table(ids, sequences, values, outputs, _columns(tables[0], "observed", outputs), kept=kept)
 
 
 def _write(folder: RunFolder, name: str, table: pa.Table) -> None:

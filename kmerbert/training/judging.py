@@ -11,6 +11,7 @@ import numpy as np
 from kmerbert.cli.run import with_dashes
 from kmerbert.files import write_text
 from kmerbert.predicting.writers import write_predictions
+from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.sources import to_numbers
 from kmerbert.scoring.baselines import BASELINE_FILE, NAMES, Baselines
 from kmerbert.scoring.comparison import Comparison
@@ -87,11 +88,14 @@ def by_baseline(
 
 
 def _sequences(rows: TokenDataset, id_column: str | None, sequence_column: str) -> list[str]:
-    return [sequence for _, sequences in read_names(rows, id_column, sequence_column) for sequence in sequences]
+    return [sequence for part in read_names(rows, id_column, sequence_column) for sequence in part.sequences]
 
 
 def find_ceiling(
-    splits: Mapping[str, TokenDataset], columns: Sequence[str], has_folds: bool = False
+    splits: Mapping[str, TokenDataset],
+    columns: Sequence[str],
+    has_folds: bool = False,
+    transform: LabelTransform | None = None,
 ) -> NoiseCeiling | None:
     """Returns the best r that is possible for the rows of the verdict; None without such rows, or without columns.
 
@@ -100,21 +104,21 @@ def find_ceiling(
         columns: Names of the columns of replicates in their table; none if there are no replicates.
         has_folds: Whether the rows are those of a cross-validation, in which all training rows of one model are validation
             rows of others.
+        transform: What the measured values become, and replicates with them.
 
     Raises:
-        ValueError: The columns are not replicates, as `noise_ceiling` says.
+        ValueError: The columns are not replicates, as `noise_ceiling` says, or a value cannot be transformed.
     """
     judged = ("test",) if "test" in splits else ("train", "validation") if has_folds else ("validation",)
     parts = [splits[split] for split in judged if split in splits]
     if not parts or not columns:
         return None
-    blocks = [
-        np.column_stack(
-            [to_numbers(batch.columns[column], rows.table.source, batch.numbers, column) for column in columns]
-        )
-        for rows in parts
-        for batch in rows.table.read_again(list(columns), rows.rows)
-    ]
+    blocks = []
+    for rows in parts:
+        for batch in rows.table.read_again(list(columns), rows.rows):
+            where = (rows.table.source, batch.numbers)
+            values = np.column_stack([to_numbers(batch.columns[column], *where, column) for column in columns])
+            blocks.append(transform.apply(values, columns, *where) if transform else values)
     return noise_ceiling(np.concatenate(blocks), list(columns))
 
 

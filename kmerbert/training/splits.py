@@ -1,7 +1,7 @@
 """From flags to splits: which files and columns are read, which rows train, validate and test, which are an error."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,21 +13,35 @@ from transformers import PretrainedConfig, TrainingArguments
 from kmerbert.cli.flags import RegressionDataArguments, SequenceDataArguments
 from kmerbert.dna.sequences import canonical
 from kmerbert.errors import counted
-from kmerbert.reading.bad_rows import BadRowsError, RejectedRow
+from kmerbert.predicting.table import check_kept
+from kmerbert.reading.bad_rows import BadRowsError
 from kmerbert.reading.guess import guess_columns
+from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.plasmid import read_flanks
 from kmerbert.reading.rows import RowSpec, check_unknown, names_in
 from kmerbert.reading.shards import Shards, open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, as_text, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
+from kmerbert.splitting.duplicates import Merged, merge_copies
 from kmerbert.splitting.groups import rows_together
 from kmerbert.splitting.hold_out import SPLITS, draw_folds, draw_share, hold_out, top_rows
-from kmerbert.splitting.leaks import SplitRows, check_leaks, find_leak, locate
-from kmerbert.splitting.neighbours import check_neighbours
+from kmerbert.splitting.leaks import (
+    Leak,
+    SplitRows,
+    check_leaks,
+    check_repeats,
+    find_leak,
+    find_leaks,
+    leaks_as_tsv,
+    locate,
+    without_leaks,
+)
+from kmerbert.splitting.neighbours import check_neighbours, find_near_duplicates
 from kmerbert.tokens.batches import TokenDataset, TrainingRows
 from kmerbert.tokens.cache import TokenTable, token_folder, tokenise
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.tokens.targets import check_precision
+from kmerbert.training.folder import LEAKS_FILE, RunFolder
 from tokenization_kmer import Flanks, KmerTokenizer
 
 logger = logging.getLogger(__name__)
@@ -49,7 +63,7 @@ def load_splits(
     flanks: Flanks | None = None,
     both_strands: bool = False,
     fold: int | None = None,
-    list_rejected: Callable[[Sequence[tuple[str, RejectedRow]]], str] | None = None,
+    folder: RunFolder | None = None,
 ) -> dict[str, TrainingRows]:
     """Reads, checks, tokenises and divides the rows that the flags name.
 
@@ -66,8 +80,7 @@ def load_splits(
         both_strands: Whether the network reads both strands of every sequence; the flags may say that strands matter all
             the same, or that they do not.
         fold: Number of the fold whose rows validate, in the order of `read_fold_names`; None without cross-validation.
-        list_rejected: Writes down rows that cannot be used, each with the name of its file, and returns where; None to list
-            none.
+        folder: Of the run, for lists of the rows that cannot be used and of those that two splits share; None to write none.
 
     Returns:
         Rows under `train`, `validation` and `test`, those splits that have any.
@@ -77,6 +90,9 @@ def load_splits(
     """
     both_strands = arguments.strands == "both" or (arguments.strands == "auto" and both_strands)
     spec = _row_spec(arguments, label_columns, max_tokens, flanks, both_strands)
+    if spec.transform:
+        shown = ", ".join(map(spec.transform.of_text, label_columns))
+        logger.info("`label_transform`: the measured values in all that follows are %s", shown)
     sources = _sources(arguments, label_columns)
     tables, fold_column = {}, getattr(arguments, "fold_column", None)
     for split, source in sources.items():
@@ -92,7 +108,7 @@ def load_splits(
         try:
             tables[split] = tokenise(source, own_spec, tokenizer, arguments.token_cache_dir)
         except BadRowsError as error:
-            listed = list_rejected([(source.short_name, row) for row in error.rows]) if list_rejected else ""
+            listed = folder.list_rejected([(source.short_name, row) for row in error.rows]) if folder else ""
             listed = f", listed in {listed}" if listed else ""
             remedy = "more than half are never left out" if error.are_most else "`on_bad_rows` drop leaves them out"
             raise ValueError(f"{error}{listed}; {remedy}") from None
@@ -100,17 +116,34 @@ def load_splits(
             raise ValueError(f"{source.name}: the file was changed after the flanks were learnt from it: start again")
         check_unknown(tables[split].unknown_share, source.name)
     rejected = [(table.source.short_name, row) for table in tables.values() for row in table.rejected]
-    if rejected and list_rejected:
-        logger.info("rows that are left out: %s", list_rejected(rejected))
+    if rejected and folder:
+        logger.info("rows that are left out: %s", folder.list_rejected(rejected))
+    merged = {split: _merge_copies(table, arguments, split) for split, table in tables.items()}
     if arguments.streaming:
         stream = _open_stream(arguments, training, spec, tokenizer)
-        rows = {split: SplitRows(table, np.arange(len(table))) for split, table in tables.items()}
+        rows = {split: SplitRows(part.table, part.rows) for split, part in merged.items()}
     else:
         stream = None
-        rows = _divide(tables, arguments, fold)
+        rows = _divide(merged, arguments, fold)
         if fraction := getattr(arguments, "train_fraction", None):
             rows["train"] = _share(rows["train"], fraction, arguments)
-    check_leaks(rows, arguments.group_column, arguments.duplicates == "keep", label_columns)
+    _check_kept(rows, arguments)
+    left_out = {
+        split: _count_copies(merged[split if split in merged else "train"], part) for split, part in rows.items()
+    }
+    leaks = find_leaks(rows, arguments.group_column)
+    if not stream and not spec.window and arguments.similar_sequences:
+        leaks += find_near_duplicates(rows, arguments.sequence_column, arguments.similar_sequences)
+    if leaks:
+        if folder:
+            text = leaks_as_tsv(rows, leaks, arguments.sequence_column, arguments.id_column)
+            logger.info("rows that two splits share: %s", folder.list_rows(LEAKS_FILE, text))
+        if arguments.leaks == "drop":
+            rows["train"], n_dropped = _drop_leaks(rows["train"], leaks)
+            left_out["train"] |= {"rows left out because they leak into held-out rows": n_dropped}
+            leaks = [leak for leak in leaks if leak.split != "train"]
+    check_leaks(rows, leaks)
+    check_repeats(rows, arguments.duplicates == "keep", label_columns)
     if not stream and not spec.window and (label_columns or arguments.similar_sequences):
         check_neighbours(rows, arguments.sequence_column, arguments.similar_sequences)
     if stream and rows:
@@ -125,7 +158,7 @@ def load_splits(
     }
     for split in SPLITS:
         if split in rows and len(rows[split].rows):
-            dataset = TokenDataset(*rows[split], tokenizer.pad_token_id)
+            dataset = TokenDataset(*rows[split], tokenizer.pad_token_id, left_out=left_out[split])
             splits[split] = dataset = dataset.sample(limits[split], arguments.split_seed)
             _report(split, dataset, label_columns)
             if split != "train":
@@ -169,13 +202,76 @@ def settle_columns(arguments: SequenceDataArguments) -> str:
     return guess.remark
 
 
-def check_checkpoint(config: PretrainedConfig, splits: Mapping[str, TrainingRows]) -> None:
-    """Warns if the checkpoint that training starts from was fitted to rows that are now held out.
+def _merge_copies(table: TokenTable, arguments: SequenceDataArguments, split: str) -> Merged:
+    """The rows of a table, of each sequence one if the flags ask for that."""
+    if arguments.duplicates not in ("drop", "average"):
+        return Merged(table, np.arange(len(table)), np.ones(len(table), np.int64))
+    must_agree = {f"`group_column` {arguments.group_column}": table.groups}
+    if split == "train" and (column := getattr(arguments, "fold_column", None)):
+        batches = table.read_again([column])
+        names = [name for batch in batches for name in names_in(batch, table.source, column)]
+        must_agree[f"`fold_column` {column}"] = np.array(names)
+    merged = merge_copies(table, arguments.duplicates, must_agree)
+    n_repeats = len(table) - len(merged.rows)
+    if n_repeats:
+        kept = "the mean of their values is used" if arguments.duplicates == "average" else "the first is used"
+        message = "%s: %d of %d rows repeat a sequence%s: %s (`duplicates` %s), which leaves %d rows"
+        strands = "" if table.strand_keys is None else ", on either strand"
+        logger.info(
+            message, table.source.name, n_repeats, len(table), strands, kept, arguments.duplicates, len(merged.rows)
+        )
+    return merged
+
+
+def _check_kept(rows: Mapping[str, SplitRows], arguments: SequenceDataArguments) -> None:
+    """Raises ValueError if columns that predictions get are missing in a table of held-out rows, or have names of theirs."""
+    if kept := getattr(arguments, "kept_columns", []):
+        check_kept(kept, arguments.label_columns)
+        for part in [rows[split] for split in SPLITS[1:] if split in rows and len(rows[split].rows)]:
+            next(part.table.source.batches(kept), None)
+
+
+def _count_copies(merged: Merged, part: SplitRows) -> dict[str, int]:
+    """How many rows are left out of a split because they repeat one of its rows."""
+    n_copies = int(merged.n_copies[part.rows].sum()) - len(part.rows)
+    return {"rows left out because they repeat a sequence": n_copies} if n_copies else {}
+
+
+def _drop_leaks(train: SplitRows, leaks: Sequence[Leak]) -> tuple[SplitRows, int]:
+    """The training rows that share nothing with held-out rows, and how many are left out; ValueError if none is left."""
+    kept = without_leaks(train, leaks)
+    n_dropped = len(train.rows) - len(kept.rows)
+    if not len(kept.rows):
+        raise ValueError(
+            f"{train.table.source.name}: all {n_dropped} training rows share something with held-out rows: `leaks` drop leaves "
+            "none to train on"
+        )
+    logger.info(
+        "%s: %d of %d training rows share a sequence, group or near duplicate with held-out rows: they are left out (`leaks` "
+        "drop), and %d are left to train on",
+        *(train.table.source.name, n_dropped, len(train.rows), len(kept.rows)),
+    )
+    return kept, n_dropped
+
+
+def check_checkpoint(
+    config: PretrainedConfig, splits: Mapping[str, TrainingRows], transform: LabelTransform | None = None
+) -> None:
+    """Warns if the checkpoint that training starts from was fitted to rows that are now held out, or to other logarithms.
 
     Args:
         config: Of the checkpoint, as it was loaded; of a new model it says nothing.
         splits: Result of `load_splits`.
+        transform: What the measured values of this run become.
     """
+    before = LabelTransform.of(getattr(config, "label_transform", None))
+    if hasattr(config, "label_mean") and before != transform:
+        before, now = (known.of_text("value") if known else "the value itself" for known in (before, transform))
+        logger.warning(
+            "the checkpoint predicts %s, and this run fits %s: its outputs begin in another unit; is `label_transform` what you "
+            "mean?",
+            *(before, now),
+        )
     sample = TrainingSample.from_text(getattr(config, "training_sample", None))
     held_out = [splits[split] for split in SPLITS[1:] if split in splits]
     if sample is None:
@@ -249,6 +345,7 @@ def _row_spec(
         flanks=flanks,
         both_strands=both_strands,
         drops_bad_rows=arguments.on_bad_rows == "drop",
+        transform=LabelTransform.of(getattr(arguments, "label_setting", None)),
     )
 
 
@@ -399,12 +496,12 @@ def read_fold_names(arguments: RegressionDataArguments) -> list[str]:
 
 
 def _divide(
-    tables: dict[str, TokenTable], arguments: SequenceDataArguments, fold: int | None = None
+    tables: dict[str, Merged], arguments: SequenceDataArguments, fold: int | None = None
 ) -> dict[str, SplitRows]:
     """The rows of every split: those of its own table, or some of the training table's."""
-    train, fraction = tables["train"], getattr(arguments, "top_fraction", None)
-    rows = top_rows(train.labels[:, 0], fraction) if fraction else np.arange(len(train))
+    (train, rows, _), fraction = tables["train"], getattr(arguments, "top_fraction", None)
     if fraction:
+        rows = rows[top_rows(train.labels[rows, 0], fraction)]
         least, share = train.labels[rows, 0].min(), 100 * len(rows) / len(train)
         message = "%s: %d of %d rows (%.1f %%) have %s %g or more"
         logger.info(message, train.source.name, len(rows), len(train), share, arguments.label_column, least)
@@ -425,7 +522,7 @@ def _divide(
     if fold is not None:
         if "validation" in tables:
             raise ValueError(
-                f"{tables['validation'].source.name}: in a cross-validation each fold validates the model of the others, so "
+                f"{tables['validation'].table.source.name}: in a cross-validation each fold validates the model of the others, so "
                 "that there are no other validation rows: set `validation_split_name` none"
             )
         is_divided = codes != SPLITS.index("test")
@@ -438,7 +535,7 @@ def _divide(
                 f"{train.location(splits[split].rows[0])} is a {split} row by `split_column` {arguments.split_column}, but "
                 f"`{split}_file` names others: give one"
             )
-        splits[split] = SplitRows(tables[split], np.arange(len(tables[split])))
+        splits[split] = SplitRows(tables[split].table, tables[split].rows)
     return splits
 
 

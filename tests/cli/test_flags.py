@@ -49,7 +49,7 @@ def read(dataclass_type: type, line: str) -> Any:
         (f"{FILE} --max_seq_length 0", ("--max_seq_length 0", "1 or more")),
         (f"{FILE} --validation_rows 3 --validation_file v", ("--validation_rows", "--split_column")),
         (f"{FILE} --test_rows 3 --split_column s", ("--test_rows", "--split_column")),
-        (f"{FILE} --duplicates drop", ("--duplicates", "'drop'")),
+        (f"{FILE} --duplicates first", ("--duplicates", "'first'")),
         (f"{FILE} --similar_sequences 0.5", ("--similar_sequences 0.5", "above 0.5")),
         (f"{FILE} --similar_sequences 1.1", ("--similar_sequences 1.1", "up to 1")),
         (f"{FILE} --split_column s --similar_sequences 0.9", ("--similar_sequences", "--split_column")),

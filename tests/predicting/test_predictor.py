@@ -20,6 +20,7 @@ from kmerbert.predicting.inputs import open_inputs
 from kmerbert.predicting.predictor import Predictor
 from kmerbert.reading.rows import hash_texts
 from kmerbert.reading.sources import Batch, FileSource
+from kmerbert.reading.training_range import TrainingRange, read_letters
 from kmerbert.reading.training_sample import TrainingSample
 from modeling_kmer_regression import KmerBertConfig, KmerBertForSequenceClassification
 from tests.support.messages import check_message, fails
@@ -344,7 +345,7 @@ def test_streams_are_read_piece_by_piece(make: MakeModel, monkeypatch: pytest.Mo
     source, done = Endless(), []
     stream = load(make("model")).predict_stream(source, columns=["id"], progress=done.append)
     for piece in range(1, 10):
-        batch, values = next(stream)
+        batch, values, _ = next(stream)
         assert batch.columns["id"].to_pylist() == [str(10 * piece - 9 + row) for row in range(10)]
         assert values.shape == (10, 1, 1)
         assert source.n_drawn == 3 * -(-piece // 3)
@@ -358,9 +359,9 @@ def test_warns_once_of_strange_lengths(make: MakeModel, caplog: pytest.LogCaptur
     predictor = load(make("model", sequence_length=[20, 30]))
     predictor.predict_values([30 * "A", 33 * "C", 18 * "G"])
     assert not caplog.text
-    predictor.predict_values([30 * "A", 34 * "C"])
+    predictor.predict_values([30 * "A", 34 * "C", 17 * "C", 30 * "C"])
     (message,) = caplog.messages
-    check_message(message, "sequence 2 of the list", "34 bases", "20 to 30")
+    check_message(message, "2 of 4", "2 by their length", "sequence 2 of the list", "34 bases", "20 to 30")
     caplog.clear()
     predictor.predict_values([17 * "G"])
     assert not caplog.text
@@ -394,7 +395,7 @@ def test_long_sequences(make: MakeModel, tmp_path: Path) -> None:
     with fails("sequence 1 of the list", "100 bases", "100 tokens", "reads 80", "`max_seq_length`"):
         predictor.predict_values([100 * "A"])
     source = FileSource(write_table(tmp_path / "long.tsv", sequence=[100 * "A"]))
-    ((_, values),) = predictor.predict_stream(source, max_seq_length=80)
+    ((_, values, _),) = predictor.predict_stream(source, max_seq_length=80)
     assert values == pytest.approx(predictor.predict_values([80 * "A"])[0, 0])
 
 
@@ -596,3 +597,89 @@ def test_calibration_on_other_predictions_is_told(
         load(name, calibration_file=path)
         assert len(caplog.messages) == n_warnings
     check_message(caplog.messages[0], "calibration.tsv, line ", "prediction", "`calibration_file`")
+
+
+# --- what is outside the training data
+
+
+def known_range(low: float = -100.0, high: float = 100.0, seed: int = 0) -> dict[str, object]:
+    """Entries of a configuration for training sequences of 40 bases."""
+    letters = read_letters(random_dna(np.random.default_rng(seed), 300, 40))
+    return {"training_range": TrainingRange.of(letters, [(low, high)]).setting, "sequence_length": [40, 40]}
+
+
+def test_a_column_says_what_is_outside(make: MakeModel, caplog: pytest.LogCaptureFixture) -> None:
+    predictor = load(make("model", **known_range()))
+    usual = random_dna(np.random.default_rng(5), 20, 40)
+    table = predictor.predict([*usual, "A" * 40, usual[0][:30], "G" * 60])
+    assert list(table) == ["id", "sequence", "prediction", "outside_training"]
+    assert table["outside_training"].tolist() == [""] * 20 + ["gc", "length", "length;gc;kmers"]
+    (message,) = caplog.messages
+    parts = (
+        "3 of 23",
+        "2 by their length",
+        "40 to 40",
+        "2 by their GC",
+        "1 by their 6-mers",
+        "(40 bases)",
+        "sequence 21 of the list",
+    )
+    check_message(message, *parts, "outside_training")
+    caplog.clear()
+    assert not predictor.predict(usual)["outside_training"].any()
+    predictor.predict(["A" * 40])  # is told once
+    assert not caplog.messages
+
+
+def test_predictions_beyond_the_measured_values(make: MakeModel) -> None:
+    sequences = random_dna(np.random.default_rng(5), 20, 40)
+    values = load(make("model")).predict_values(sequences)[:, 0]
+    low, high = np.sort(values)[[2, -4]]
+    table = load(make("known", **known_range(low - 1e-9, high + 1e-9))).predict(sequences)
+    expected = np.where((values < low) | (values > high), "value", "")
+    assert table["outside_training"].tolist() == expected.tolist()
+    assert sum(expected == "value") == 5
+
+
+def test_outside_of_any_model_of_an_ensemble(make: MakeModel) -> None:
+    names = [make("a", **known_range()), make("b", seed=1, **known_range() | {"sequence_length": [40, 60]})]
+    usual = random_dna(np.random.default_rng(5), 2, 60)
+    assert load(names).predict(usual)["outside_training"].tolist() == ["length", "length"]
+    assert load(names[1]).predict(usual)["outside_training"].tolist() == ["", ""]
+    assert "outside_training" not in load([*names, make("of an earlier version", seed=2)]).predict(usual)
+
+
+def test_no_rows_and_no_facts(make: MakeModel) -> None:
+    assert list(load(make("a", **known_range())).predict([])) == ["id", "sequence", "prediction", "outside_training"]
+    assert list(load(make("b", sequence_length=[40, 40])).predict([])) == ["id", "sequence", "prediction"]
+
+
+# --- columns that are carried along
+
+
+def test_other_columns_come_last_as_text(make: MakeModel) -> None:
+    predictor = load(make("model", **known_range()))
+    table = pd.DataFrame(
+        {"sequence": random_dna(np.random.default_rng(0), 3, 40), "gene": ["x", None, "y z"], "n": [1, 20, 3]}
+    )
+    predicted = predictor.predict(table.assign(y=1.0), label_columns=["y"], keep_columns=["n", "gene"])
+    assert list(predicted) == ["id", "sequence", "prediction", "observed", "outside_training", "n", "gene"]
+    assert predicted["n"].tolist() == ["1", "20", "3"]
+    assert predicted["gene"].fillna("-").tolist() == ["x", "-", "y z"]
+    assert list(predictor.predict(table[:0], keep_columns=["n"]))[-1] == "n"
+
+
+@pytest.mark.parametrize(
+    ("kept", "parts"),
+    [
+        (["id"], ["`keep_columns` id"]),
+        (["gene", "gene"], ["`keep_columns` gene,gene", "once"]),
+        (["prediction_b"], ["`keep_columns` prediction_b"]),
+        (["outside_training"], ["`keep_columns` outside_training"]),
+        (["locus"], ["no column 'locus'"]),
+    ],
+)
+def test_columns_that_cannot_be_carried(kept: list[str], parts: list[str], make: MakeModel) -> None:
+    table = pd.DataFrame({"sequence": ["ACGTACGT"], "gene": ["x"], "prediction_b": [1.0], "outside_training": [""]})
+    with fails(*parts):
+        load(make("model")).predict(table, keep_columns=kept)

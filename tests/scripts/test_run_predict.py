@@ -79,8 +79,8 @@ def test_predicts_what_training_measured(
         + [f"--output_file={tmp_path / 'p.tsv'}"]
     )
     predicted = pd.read_csv(tmp_path / "p.tsv", sep="\t", dtype=str)
-    assert list(predicted) == list(trained)
-    for column in predicted:
+    assert list(predicted) == [*trained, "outside_training"]
+    for column in trained:
         if column.startswith("prediction"):
             values, expected = (rows[column].astype(np.float64).to_numpy() for rows in (predicted, trained))
             assert values == pytest.approx(expected, rel=1e-5)
@@ -114,7 +114,7 @@ def test_run_evaluate_reads_the_tables(name: str, runs: Path, table: Path, tmp_p
         suffix = "_strength" if "," in labels else ""
         error = predicted[f"prediction{suffix}"] - VALUES
         assert metrics[f"rmse{suffix}"] == pytest.approx(np.sqrt((error**2).mean()), rel=1e-5)
-    columns = "id sequence prediction_strength prediction_decay observed_strength observed_decay"
+    columns = "id sequence prediction_strength prediction_decay observed_strength observed_decay outside_training"
     assert list(predicted) == columns.split()
 
 
@@ -122,7 +122,7 @@ def test_run_evaluate_reads_the_tables(name: str, runs: Path, table: Path, tmp_p
 def test_intervals_hold_what_they_promise(name: str, runs: Path, table: Path, tmp_path: Path) -> None:
     more = ["--label_column=strength", f"--calibration_file={runs / 'a' / 'validation_predictions.tsv'}"]
     predicted = predict(runs / "a", table, tmp_path / name, *more)
-    assert list(predicted) == ["id", "sequence", "prediction", "lower", "upper", "observed"]
+    assert list(predicted) == ["id", "sequence", "prediction", "lower", "upper", "observed", "outside_training"]
     held_out = pd.read_csv(runs / "a" / "validation_predictions.tsv", sep="\t")
     half_width = np.sort((held_out["prediction"] - held_out["observed"]).abs())[18]  # rank ceil(21 * 0.9) of 20
     for end, sign in (("lower", -1), ("upper", 1)):
@@ -145,7 +145,7 @@ def test_intervals_of_several_outputs_and_models(runs: Path, table: Path, tmp_pa
     held_out = runs / "two" / "validation_predictions.tsv"
     predicted = predict(runs / "two", table, tmp_path / "two.tsv", f"--calibration_file={held_out}")
     columns = ("prediction", "lower", "upper")
-    assert list(predicted)[2:] == [f"{column}_{name}" for column in columns for name in ("strength", "decay")]
+    assert list(predicted)[2:-1] == [f"{column}_{name}" for column in columns for name in ("strength", "decay")]
     widths = [
         np.unique((predicted[f"upper_{name}"] - predicted[f"lower_{name}"]).round(3)) for name in ("strength", "decay")
     ]
@@ -330,3 +330,86 @@ def test_processes_predict_what_one_does(runs: Path, table: Path, tmp_path: Path
     assert two[["id", "sequence", "observed"]].equals(one[["id", "sequence", "observed"]])
     for column in ("prediction", "checkpoint_sd"):  # libraries round the last digit by where memory begins
         assert two[column].to_numpy() == pytest.approx(one[column].to_numpy(), abs=1e-5)
+
+
+# --- other columns, and what is outside the training data
+
+
+def with_genes(path: Path) -> dict[str, list[object]]:
+    """Writes 50 rows with a column of genes, in the format that the name says; returns them."""
+    columns = {"id": [f"r{row}" for row in range(50)], "sequence": SEQUENCES, "strength": VALUES.tolist()}
+    columns |= {"gene": [f"gene {row}" for row in range(50)], "chromosome": list(range(50))}
+    frame = pd.DataFrame(columns)
+    if path.suffix == ".jsonl":
+        frame.to_json(path, orient="records", lines=True)
+    elif path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, sep="\t" if path.suffix == ".tsv" else ",", index=False)
+    return columns
+
+
+@pytest.mark.parametrize("source", ["in.tsv", "in.csv", "in.jsonl", "in.parquet"])
+def test_other_columns_of_every_format(source: str, runs: Path, tmp_path: Path) -> None:
+    columns = with_genes(tmp_path / source)
+    for name in ("p.tsv", "p.csv.gz", "p.parquet"):
+        more = ("--keep_columns=gene,chromosome", "--label_column=strength")
+        predicted = predict(runs / "a", tmp_path / source, tmp_path / name, *more)
+        own = ["id", "sequence", "prediction", "observed", "outside_training"]
+        assert list(predicted) == [*own, "gene", "chromosome"]
+        assert predicted["gene"].tolist() == columns["gene"]
+        assert predicted["chromosome"].astype(int).tolist() == columns["chromosome"]
+    output = ["--output_dir", str(tmp_path / "evaluation")]
+    with_them = run_evaluate.main(["--predictions_file", str(tmp_path / "p.tsv"), *output])
+    predict(runs / "a", tmp_path / source, tmp_path / "without.tsv", "--label_column=strength")
+    output = ["--output_dir", str(tmp_path / "other")]
+    assert run_evaluate.main(["--predictions_file", str(tmp_path / "without.tsv"), *output]) == with_them
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "column", "parts"),
+    [
+        ("in.fa", "p.tsv", "gene", ["in.fa", "FASTA", "'gene'"]),
+        ("in.tsv", "p.json", "gene", ["`keep_columns`", "p.json", ".parquet"]),
+        ("in.tsv", "p.tsv", "sequence", ["`keep_columns` sequence"]),
+        ("in.tsv", "p.tsv", "lower", ["`keep_columns` lower"]),
+    ],
+)
+def test_columns_that_cannot_be_kept(
+    source: str, output: str, column: str, parts: list[str], runs: Path, tmp_path: Path
+) -> None:
+    with_genes(tmp_path / "in.tsv")
+    (tmp_path / "in.fa").write_text(">a\nACGTACGTACGTACGT\n")
+    with pytest.raises(ValueError, match="keep_columns|column") as caught:
+        predict(runs / "a", tmp_path / source, tmp_path / output, f"--keep_columns={column}")
+    check_message(str(caught.value), *parts)
+    assert not (tmp_path / output).exists()
+
+
+def test_training_carries_columns_too(tmp_path: Path) -> None:
+    sequences, values = planted(np.random.default_rng(1), 90)
+    train = write_table(tmp_path / "a.tsv", sequence=sequences, strength=values, gene=[f"g {row}" for row in range(90)])
+    settings = {"label_column": "strength", "folds": 2, "test_rows": 20, "keep_columns": "gene", "save_strategy": "no"}
+    settings |= {"eval_strategy": "no", "baselines": False}
+    run_finetune_regression.main(flags(train, tmp_path / "out", **settings))
+    genes = dict(zip(sequences, [f"g {row}" for row in range(90)], strict=True))
+    for name, columns in (
+        ("test", ["checkpoint_sd", "observed"]),
+        ("validation", ["observed"]),
+        ("fold_0/test", ["observed"]),
+    ):
+        table = pd.read_csv(tmp_path / "out" / f"{name}_predictions.tsv", sep="\t")
+        folds = ["fold"] if name == "validation" else []
+        assert list(table) == ["id", "sequence", "prediction", *columns, "gene", *folds]
+        assert table["gene"].tolist() == [genes[sequence] for sequence in table["sequence"]]
+    for column, parts in (("locus", ["a.tsv", "'locus'"]), ("observed", ["`keep_columns` observed"])):
+        with pytest.raises(ValueError, match=column) as caught:
+            run_finetune_regression.main(flags(train, tmp_path / column, **settings | {"keep_columns": column}))
+        check_message(str(caught.value), *parts)
+
+
+def test_training_says_what_its_data_were_like(runs: Path, tmp_path: Path) -> None:
+    strange = write_table(tmp_path / "in.tsv", sequence=["A" * 24, *SEQUENCES[12:13], *["C" * 24] * 48])
+    outside = predict(runs / "two", strange, tmp_path / "p.tsv")["outside_training"].fillna("")
+    assert all({"gc", "kmers"} <= set(text.split(";")) for text in (outside[0], outside[2]))
+    assert not outside[1]

@@ -13,7 +13,16 @@ from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import Duplicate, RowSpec, find_duplicate
 from kmerbert.reading.sources import FileSource
 from kmerbert.splitting import leaks
-from kmerbert.splitting.leaks import SplitRows, check_leaks, find_conflict, find_leak
+from kmerbert.splitting.leaks import (
+    SplitRows,
+    check_leaks,
+    check_repeats,
+    find_conflict,
+    find_leak,
+    find_leaks,
+    leaks_as_tsv,
+    without_leaks,
+)
 from kmerbert.tokens.cache import TokenTable, tokenise
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
@@ -70,21 +79,29 @@ def files(table: Callable[..., Path]) -> Files:
     return write
 
 
+def check(
+    splits: dict[str, SplitRows], group_column: str | None, keep_duplicates: bool, labels: tuple[str, ...] = ()
+) -> None:
+    """All that is checked of the rows of splits."""
+    check_leaks(splits, find_leaks(splits, group_column))
+    check_repeats(splits, keep_duplicates, labels)
+
+
 @pytest.mark.parametrize("keep_duplicates", [False, True])
 @pytest.mark.parametrize("other", ["validation", "test"])
 def test_a_sequence_in_two_files(other: str, keep_duplicates: bool, files: Files, dna: DNA) -> None:
     a, b, c, d = dna(4)
     splits = files(train=[a, b, c], **{other: [d, b.lower()]})
     with fails("train.tsv, line 3 (train)", f"{other}.tsv, line 3 ({other})", "sequence", f"1 of 2 {other} rows"):
-        check_leaks(splits, None, keep_duplicates)
+        check(splits, None, keep_duplicates)
     splits[other] = splits[other]._replace(rows=np.array([0]))  # only rows that are used count
-    check_leaks(splits, None, keep_duplicates)
+    check(splits, None, keep_duplicates)
 
 
 def test_a_sequence_of_both_held_out_files(files: Files, dna: DNA) -> None:
     a, b, c = dna(3)
     with fails("validation.tsv, line 2 (validation)", "test.tsv, line 3 (test)", "sequence"):
-        check_leaks(files(train=[a], validation=[b], test=[c, b]), None, keep_duplicates=True)
+        check(files(train=[a], validation=[b], test=[c, b]), None, keep_duplicates=True)
 
 
 def test_rows_of_one_table_in_two_splits(table: Callable[..., Path], dna: DNA) -> None:
@@ -92,9 +109,9 @@ def test_rows_of_one_table_in_two_splits(table: Callable[..., Path], dna: DNA) -
     tokens = open_table(table("a.tsv", sequence=[a, b, c, a]))
     splits = {"train": SplitRows(tokens, np.array([0, 1])), "test": SplitRows(tokens, np.array([2, 3]))}
     with fails("a.tsv, line 2 (train)", "a.tsv, line 5 (test)", "sequence"):
-        check_leaks(splits, None, keep_duplicates=True)
+        check(splits, None, keep_duplicates=True)
     splits = {"train": SplitRows(tokens, np.array([0, 3])), "test": SplitRows(tokens, np.array([1, 2]))}
-    check_leaks(splits, None, keep_duplicates=True)
+    check(splits, None, keep_duplicates=True)
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
@@ -102,24 +119,24 @@ def test_a_sequence_twice_in_one_file(split: str, files: Files, dna: DNA, caplog
     a, b, c, d, e = dna(5)
     rows = {"train": [a], "validation": [b], "test": [c]} | {split: [d, e, d.lower(), e, d]}
     with fails(f"{split}.tsv, line 2 ", f"{split}.tsv, line 4 ", "rows: 3", "`duplicates`"):
-        check_leaks(files(**rows), None, keep_duplicates=False)
+        check(files(**rows), None, keep_duplicates=False)
     with caplog.at_level(logging.INFO):
-        check_leaks(files(**rows), None, keep_duplicates=True)
+        check(files(**rows), None, keep_duplicates=True)
     assert "split: 3;" in caplog.text
 
 
 def test_a_leak_is_told_before_a_repeat(files: Files, dna: DNA) -> None:
     a, b = dna(2)
     with fails("train.tsv, line 4 (train)", "test.tsv, line 2 (test)"):
-        check_leaks(files(train=[a, a, b], test=[b]), None, keep_duplicates=False)
+        check(files(train=[a, a, b], test=[b]), None, keep_duplicates=False)
 
 
 def test_a_group_in_two_files(files: Files, dna: DNA) -> None:
     a, b, c, d = dna(4)
     splits = files(train=[(a, "x"), (b, "y")], validation=[(c, "z"), (d, "y")])
     with fails("train.tsv, line 3 (train)", "validation.tsv, line 3 (validation)", "locus", "`group_column`"):
-        check_leaks(splits, "locus", keep_duplicates=False)
-    check_leaks(files(train=[(a, "x"), (b, "x")], validation=[(c, "z"), (d, "z")]), "locus", keep_duplicates=False)
+        check(splits, "locus", keep_duplicates=False)
+    check(files(train=[(a, "x"), (b, "x")], validation=[(c, "z"), (d, "z")]), "locus", keep_duplicates=False)
 
 
 def test_files_without_groups_share_none(files: Files, dna: DNA) -> None:
@@ -127,15 +144,59 @@ def test_files_without_groups_share_none(files: Files, dna: DNA) -> None:
     a, b, c, d, e, f = dna(6)
     splits = files(train=[(a, "x"), (b, "y")], validation=[c, d], test=[(e, "z"), (f, "y")])
     with fails("train.tsv, line 3 (train)", "test.tsv, line 3 (test)", "locus"):
-        check_leaks(splits, "locus", keep_duplicates=False)
-    check_leaks({split: splits[split] for split in ("train", "validation")}, "locus", keep_duplicates=False)
+        check(splits, "locus", keep_duplicates=False)
+    check({split: splits[split] for split in ("train", "validation")}, "locus", keep_duplicates=False)
 
 
 def test_files_without_a_leak(files: Files, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
     a, b, c, d = dna(4)
     with caplog.at_level(logging.INFO):
-        check_leaks(files(train=[a, b], validation=[c], test=[d]), None, keep_duplicates=False)
+        check(files(train=[a, b], validation=[c], test=[d]), None, keep_duplicates=False)
     assert not caplog.messages
+
+
+# --- training rows that are left out
+
+
+def test_every_row_that_leaks_is_found(files: Files, dna: DNA) -> None:
+    """Against brute force: each leaking row of either side is in a pair, and each pair leaks."""
+    pool, random = dna(8), np.random.default_rng(0)
+    drawn = {split: [pool[row] for row in random.integers(0, 8, 6)] for split in ("train", "validation", "test")}
+    for leak in find_leaks(files(**drawn), None):
+        one, other = drawn[leak.split], drawn[leak.other]
+        assert all(one[a] == other[b] for a, b in zip(leak.rows, leak.other_rows))
+        assert set(leak.rows) == {row for row, sequence in enumerate(one) if sequence in other}
+        assert set(leak.other_rows) == {row for row, sequence in enumerate(other) if sequence in one}
+
+
+def test_training_rows_are_left_out_and_held_out_rows_never(files: Files, dna: DNA) -> None:
+    a, b, c, d, e = dna(5)
+    splits = files(train=[(a, "p"), (b, "q"), (c, "r"), (d, "q")], test=[(e, "p"), (b, "s")])
+    leaks = find_leaks(splits, "locus")
+    assert {(leak.shared, leak.strand) for leak in leaks} == {("sequence", "same"), ("locus", "")}
+    splits["train"] = without_leaks(splits["train"], leaks)
+    assert splits["train"].rows.tolist() == [2, 3]  # a shares its locus, b its sequence
+    check(splits, "locus", False)
+    assert without_leaks(splits["train"], []).rows.tolist() == [2, 3]
+
+
+def test_the_list_of_pairs(table: Callable[..., Path], dna: DNA) -> None:
+    a, b, c, d = dna(4)
+    paths = {
+        "train": table("a.tsv", sequence=[a, b.lower(), c], y=[1, 2, 3], id=["p 1", "p2", "p3"]),
+        "validation": table("b.csv", sequence=[d, b], y=[1, 2]),
+        "test": table("c.tsv", sequence=[reverse_complement(c), b, b], y=[1, 2, 3], id=["t1", "t2", "t3"]),
+    }
+    splits = {split: SplitRows(tokens := on_strands(path), np.arange(len(tokens))) for split, path in paths.items()}
+    assert leaks_as_tsv(splits, find_leaks(splits, None), "sequence", None).splitlines() == [
+        "split\tline\tid\tother_split\tother_line\tother_id\tshared\tstrand\tsequence",
+        f"train\t3\tp2\tvalidation\t3\t\tsequence\tsame\t{b.lower()}",
+        f"train\t3\tp2\ttest\t3\tt2\tsequence\tsame\t{b.lower()}",
+        f"train\t3\tp2\ttest\t4\tt3\tsequence\tsame\t{b.lower()}",
+        f"validation\t3\t\ttest\t3\tt2\tsequence\tsame\t{b}",
+        f"validation\t3\t\ttest\t4\tt3\tsequence\tsame\t{b}",
+        f"train\t4\tp3\ttest\t2\tt1\tsequence\tother\t{c}",
+    ]
 
 
 # --- the other strand, and labels that contradict each other
@@ -159,9 +220,9 @@ def test_a_reverse_complement_in_two_files(table: Callable[..., Path], dna: DNA)
         }
         if both:
             with fails("a.tsv, line 3 (train)", "b.tsv, line 3 (test)", "strand", "`strands`"):
-                check_leaks(splits, None, keep_duplicates=True)
+                check(splits, None, keep_duplicates=True)
         else:
-            check_leaks(splits, None, keep_duplicates=True)
+            check(splits, None, keep_duplicates=True)
 
 
 def test_reverse_complements_in_one_split_are_counted(
@@ -170,7 +231,7 @@ def test_reverse_complements_in_one_split_are_counted(
     a, b, c = dna(3)
     path = table("a.tsv", sequence=[a, b, reverse_complement(a), c], y=[1, 2, 1, 3])
     caplog.set_level(logging.INFO)
-    check_leaks({"train": SplitRows(on_strands(path), np.arange(4))}, None, False, ("y",))
+    check({"train": SplitRows(on_strands(path), np.arange(4))}, None, False, ("y",))
     (message,) = caplog.messages  # no error: the two are not the same row, and their labels agree
     check_message(message, "2 of 4", "reverse complement")
 
@@ -183,7 +244,7 @@ def test_conflicting_labels_are_named(
     again = [reverse_complement(s) if turned else s.lower() for s in (a, b)]
     # The labels of b are further apart than those of a; c occurs once.
     path = table("a.tsv", sequence=[a, b, c, *again], y=[1, 2, 3, 1.5, 8.25])
-    check_leaks({"train": SplitRows(on_strands(path, turned), np.arange(5))}, None, True, ("y",))
+    check({"train": SplitRows(on_strands(path, turned), np.arange(5))}, None, True, ("y",))
     (warning,) = (record.getMessage() for record in caplog.records if record.levelno == logging.WARNING)
     check_message(warning, "a.tsv, line 3", "a.tsv, line 6", "y is 2 and 8.25", ": 2 ")
     assert ("two strands" in warning) == turned
@@ -193,7 +254,7 @@ def test_repeats_that_are_an_error_show_their_labels(table: Callable[..., Path],
     a, b = dna(2)
     path = table("a.tsv", sequence=[a, b, a], y=[1, 2, 4])
     with fails("a.tsv, line 2", "a.tsv, line 4", "y is 1 and 4", "`duplicates`"):
-        check_leaks({"train": SplitRows(on_strands(path), np.arange(3))}, None, False, ("y",))
+        check({"train": SplitRows(on_strands(path), np.arange(3))}, None, False, ("y",))
 
 
 def test_conflicts_by_hand() -> None:

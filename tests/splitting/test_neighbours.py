@@ -12,8 +12,8 @@ from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.sources import FileSource
 from kmerbert.splitting import neighbours
-from kmerbert.splitting.leaks import SplitRows
-from kmerbert.splitting.neighbours import check_neighbours, find_neighbours
+from kmerbert.splitting.leaks import SplitRows, check_leaks
+from kmerbert.splitting.neighbours import check_neighbours, find_near_duplicates, find_neighbours
 from kmerbert.tokens.cache import tokenise
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
@@ -118,12 +118,13 @@ def test_a_warning_has_the_number_and_a_pair(
 
 def test_near_duplicates_in_two_files_are_an_error_if_asked(splits: Callable[..., dict]) -> None:
     near = ("train.tsv, line 9 (train)", "validation.tsv, line 3 (validation)", "1 of 5 validation rows")
-    with fails(*near, "`similar_sequences`", "0.9"):
-        check_neighbours(splits(), "sequence", 0.9)  # the part of a sequence is no near duplicate, and a warning only
-    with fails(*near):
-        check_neighbours(splits(both_strands=True, turned=True), "sequence", 0.9)
-    check_neighbours(splits(turned=True), "sequence", 0.9)
-    check_neighbours({"train": splits()["train"]}, "sequence", 0.9)
+    for turned in (False, True):
+        parts = splits(both_strands=turned, turned=turned)
+        with fails(*near, "`similar_sequences`", "0.9", "`leaks`"):
+            check_leaks(parts, find_near_duplicates(parts, "sequence", 0.9))
+    # The part of a sequence is no near duplicate, nor is one on the other strand where that is another sequence.
+    assert find_near_duplicates(splits(turned=True), "sequence", 0.9) == []
+    assert find_near_duplicates({"train": splits()["train"]}, "sequence", 0.9) == []
 
 
 def test_many_rows_are_left_alone(

@@ -15,10 +15,14 @@ from kmerbert.reading import sources, text
 from kmerbert.reading.rows import RowSpec
 from kmerbert.reading.shards import open_shards
 from kmerbert.reading.sources import FileSource
+from kmerbert.reading.training_range import read_letters
+from kmerbert.tokens import batches as batches_module
 from kmerbert.tokens.batches import TokenDataset, TrainingRows, collate, read_names
+from kmerbert.tokens.cache import tokenise
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.tokens.targets import IGNORED, TargetScaler
 from tests.support.messages import fails
+from tests.support.tiny_runs import random_dna, write_table
 from tests.support.tiny_tokens import expected_ids, ragged, read_tokens
 from tokenization_kmer import KmerTokenizer
 
@@ -228,7 +232,7 @@ def named(rows: TokenDataset, id_column: str | None) -> tuple[list[str], list[st
     """The pieces of `read_names` joined; the sources of these tests come in more than one."""
     pieces = list(read_names(rows, id_column, "sequence"))
     assert len(pieces) > 1
-    ids, sequences = ([value for part in column for value in part] for column in zip(*pieces, strict=True))
+    ids, sequences, _ = ([value for part in column for value in part] for column in zip(*pieces, strict=True))
     return ids, sequences
 
 
@@ -282,3 +286,42 @@ def test_both_datasets_keep_a_sample_of_their_sequences(both: dict[str, Training
     single_rows(both["stream"])
     samples = [rows.training_sample().hashes.tolist() for rows in both.values()]
     assert samples[0] == samples[1] == np.unique(both["table"].table.keys).tolist()
+
+
+def test_other_columns_are_read_with_the_names(table: TABLE, dna: DNA) -> None:
+    path = table("a.csv", name=["a", "b", "c"], sequence=dna(3), gene=["x y", "", "z"], sequence2=[1, 2, 3])
+    rows = TokenDataset(read_tokens(path, KMERS), np.array([0, 1]), 0)
+    (part,) = read_names(rows, "name", "sequence", ("gene", "sequence2"))
+    assert part == (["a", "b"], dna(3)[:2], {"gene": ["x y", ""], "sequence2": ["1", "2"]})
+
+
+# --- letters that are read off token ids
+
+
+@pytest.mark.parametrize(
+    ("k", "stride", "alphabet"), [(6, 1, "ATCG"), (3, 1, "ACGT"), (4, 3, "ATCG"), (3, 3, "ACGTN"), (2, 1, "ACGTN")]
+)
+def test_letters_are_those_that_were_tokenised(k: int, stride: int, alphabet: str, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sequences = [row[: 12 + 3 * stride * (number % 4)] for number, row in enumerate(random_dna(random, 20, 60))]
+    sequences[3] = sequences[3][:6] + "NN" + sequences[3][8:] if stride == 1 else sequences[3]
+    usable = [s[: (len(s) - k) // stride * stride + k] for s in sequences]  # the k-mers may leave out the last bases
+    table = tokenise(
+        FileSource(write_table(tmp_path / "a.tsv", sequence=usable)),
+        RowSpec("sequence"),
+        KmerTokenizer(k, stride, alphabet),
+        None,
+    )
+    rows = np.array([1, 3, 4, 19])
+    letters, expected = TokenDataset(table, rows, 0).letters(alphabet), read_letters([usable[row] for row in rows])
+    np.testing.assert_array_equal(letters.lengths, expected.lengths)
+    np.testing.assert_array_equal(letters.codes, expected.codes)
+
+
+def test_letters_of_some_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_table(tmp_path / "a.tsv", sequence=random_dna(np.random.default_rng(0), 30, 20))
+    dataset = TokenDataset(tokenise(FileSource(path), RowSpec("sequence"), KmerTokenizer(3), None), np.arange(30), 0)
+    monkeypatch.setattr(batches_module, "MOST_ROWS", 7)
+    assert dataset.letters("ATCG").lengths.tolist() == [20] * 7
+    monkeypatch.setattr(batches_module, "MOST_BASES", 60)
+    assert dataset.letters("ATCG").lengths.tolist() == [20] * 3

@@ -19,6 +19,7 @@ from accelerate.data_loader import BatchSamplerShard
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.reading.rows import RowSpec, hash_strands, hash_texts
 from kmerbert.reading.shards import open_shards
+from kmerbert.tokens import stream as stream_module
 from kmerbert.tokens.batches import TokenDataset
 from kmerbert.tokens.stream import StreamedDataset
 from kmerbert.tokens.targets import TargetScaler
@@ -469,3 +470,14 @@ def test_held_out_sequences_are_told_when_they_are_read(
     assert len(messages) == 2  # the first row group with such rows, and the one with the tenth row
     check_message(messages[0], "part-1.parquet, row ", "test, row ")
     check_message(messages[1], "12 " if "12 " in messages[1] else "10 ")
+
+
+def test_letters_of_all_row_groups(folder: Path, dna: DNA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve groups of five rows: of each as many as are needed, and flanks as the model reads them."""
+    dataset = stream(folder)
+    texts = "".join("ACGT."[code] for code in dataset.letters("ATCG").codes).split(".")[:-1]
+    assert sorted(texts) == sorted(dna(60))
+    monkeypatch.setattr(stream_module, "MOST_ROWS", 24)
+    some = "".join("ACGT."[code] for code in dataset.letters("ATCG").codes).split(".")[:-1]
+    assert len(some) == 24
+    assert [sum(text in dna(60)[5 * group : 5 * group + 5] for text in some) for group in range(12)] == [2] * 12

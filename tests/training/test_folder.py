@@ -48,6 +48,21 @@ def test_new_and_empty_folders_are_used(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == [".hidden"]
 
 
+def test_a_list_of_rows_is_of_a_run_that_failed_early(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, lock=FolderLock(tmp_path)) as run:
+        run.list_rows("leaking_rows.tsv", "first")
+    again = start(tmp_path)  # no error
+    assert again.to_delete == ("leaking_rows.tsv",)
+    again.lock = FolderLock(tmp_path)
+    with again:
+        path = again.list_rows("leaking_rows.tsv", "second")
+    assert Path(path).read_text() == "second"
+    assert again.to_delete == ()  # it is of this run now
+    fill(tmp_path, "config.json")
+    with fails("config.json", "`overwrite_output_dir`"):
+        start(tmp_path)
+
+
 def test_a_folder_with_something_in_it(tmp_path: Path) -> None:
     for name in ("b.txt", "a.txt", "d.txt", "c.txt"):
         (tmp_path / name).touch()

@@ -168,7 +168,7 @@ def test_one_command_predicts(finished: Path, tmp_path: Path) -> None:
     output = tmp_path / "new.tsv"
     arguments = {"model_name_or_path": finished, "input_file": finished.parent / "a.tsv", "output_file": output}
     run_predict.main([f"--{name}={value}" for name, value in arguments.items()])
-    assert list(table(output).columns) == ["id", "sequence", "prediction", "checkpoint_sd"]
+    assert list(table(output).columns) == ["id", "sequence", "prediction", "checkpoint_sd", "outside_training"]
 
 
 def test_a_resumed_cross_validation_repeats_nothing_and_ends_alike(finished: Path, tmp_path: Path) -> None:

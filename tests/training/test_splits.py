@@ -22,8 +22,10 @@ from kmerbert.cli.flags import PretrainingDataArguments, RegressionDataArguments
 from kmerbert.dna.sequences import reverse_complement
 from kmerbert.tokens.batches import TokenDataset, read_names
 from kmerbert.tokens.stream import StreamedDataset
+from kmerbert.tokens.targets import TargetScaler
 from kmerbert.training import splits as module
 from kmerbert.training.flags import KmerTrainingArguments
+from kmerbert.training.folder import FolderLock, RunFolder, claim_folder
 from kmerbert.training.splits import check_checkpoint, load_splits, read_fold_names, settle_columns
 from tests.support.messages import check_message, fails
 from tokenization_kmer import KmerTokenizer
@@ -114,6 +116,115 @@ def test_a_table_without_training_rows(table: TABLE, dna: DNA) -> None:
     path = table("a.tsv", sequence=dna(2), expression=range(2), fold=["val", "test"])
     with fails("a.tsv", "no training rows"):
         load(regression(path, split_column="fold"))
+
+
+# --- repeated rows, and training rows that are held out, too
+
+
+def test_one_row_of_each_sequence(table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    sequences = dna(12)
+    path = table("a.tsv", sequence=[*sequences, *sequences[:3]], expression=[*range(12), 10, 20, 30])
+    caplog.set_level(logging.INFO)
+    arguments = regression(path, duplicates="average", validation_rows=5)
+    splits = load(arguments)
+    assert sizes(splits) == {"train": 7, "validation": 5}  # exact, of the rows that are left
+    assert sorted(chain(*values_of(splits).values())) == [3, 4, 5, 5, 6, 7, 8, 9, 10, 10, 11, 16]
+    assert sum(part.counts().get("rows left out because they repeat a sequence", 0) for part in splits.values()) == 3
+    assert any("a.tsv: 3 of 15 rows repeat a sequence" in message for message in caplog.messages)
+    dropped = load(regression(path, duplicates="drop", validation_rows=5))
+    assert sorted(chain(*values_of(dropped).values())) == list(range(12))
+    assert len(splits["train"].with_targets(TargetScaler((0.0,), (1.0,))).counts()) == len(splits["train"].counts())
+
+
+def test_copies_of_different_folds(table: TABLE, dna: DNA) -> None:
+    a, *others = dna(8)
+    path = table("a.tsv", sequence=[a, *others, a], expression=range(9), fold=[0, 1, 0, 1, 0, 1, 0, 1, 1])
+    arguments = regression(path, fold_column="fold", duplicates="drop", similar_sequences=1)
+    with fails("a.tsv, line 2", "line 10", "`fold_column` fold"):
+        load_splits(arguments, KmerTrainingArguments(output_dir="unused"), KMERS, None, ("expression",), fold=0)
+
+
+@pytest.fixture
+def published(table: TABLE, dna: DNA) -> dict[str, Any]:
+    """Flags for published files: the training rows 1 and 3 are in the test file, 3 as a reverse complement."""
+    sequences, new = dna(6, 30), dna(4, 30, seed=1)
+    files = {
+        "train": table("a.tsv", sequence=sequences, expression=range(6)),
+        "validation": table("b.tsv", sequence=new[:2], expression=[6, 7]),
+        "test": table(
+            "c.tsv", sequence=[sequences[1], new[2], reverse_complement(sequences[3])], expression=[8, 9, 10]
+        ),
+    }
+    return {f"{split}_file": str(path) for split, path in files.items()}
+
+
+@pytest.mark.parametrize(("strands", "left"), [("both", [0, 2, 4, 5]), ("one", [0, 2, 3, 4, 5])])
+def test_training_rows_that_leak_are_left_out(
+    strands: str, left: list[int], published: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    arguments = RegressionDataArguments(**published, leaks="drop", strands=strands)
+    training = KmerTrainingArguments(output_dir="unused")
+    with RunFolder(tmp_path, lock=FolderLock(tmp_path)) as folder:
+        splits = load_splits(arguments, training, KMERS, None, ("expression",), folder=folder)
+    assert values_of(splits) == {"train": left, "validation": [6, 7], "test": [8, 9, 10]}
+    n_dropped = 6 - len(left)
+    assert splits["train"].counts()["rows left out because they leak into held-out rows"] == n_dropped
+    assert any(f"{n_dropped} of 6 training rows" in message for message in caplog.messages)
+    assert len((tmp_path / "leaking_rows.tsv").read_text().splitlines()) == 1 + n_dropped
+    assert "leaking_rows.tsv" in json.loads((tmp_path / "run_files.json").read_text())["files"]
+
+
+def test_leaks_that_are_an_error_are_listed(published: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    arguments = RegressionDataArguments(**published)
+    own = tmp_path / "run"
+    with (
+        fails("a.tsv, line 3 (train)", "c.tsv, line 2 (test)", "1 of 3 test rows", "`leaks` drop"),
+        RunFolder(own, lock=FolderLock(own)) as folder,
+    ):
+        load_splits(
+            *(arguments, KmerTrainingArguments(output_dir="unused"), KMERS, None, ("expression",)), folder=folder
+        )
+    assert (tmp_path / "run" / "leaking_rows.tsv").is_file()
+    assert claim_folder(tmp_path / "run", overwrite=False, checkpoint=None) == ("leaking_rows.tsv",)
+
+
+def test_leaks_between_held_out_rows_stay_an_error(published: dict[str, Any], tmp_path: Path) -> None:
+    arguments = RegressionDataArguments(**published | {"validation_file": published["test_file"]}, leaks="drop")
+    with fails("c.tsv, line 2 (validation)", "c.tsv, line 2 (test)", "3 of 3 test rows"):
+        load(arguments)
+
+
+def test_near_duplicates_that_leak(table: TABLE, dna: DNA) -> None:
+    sequences = dna(6, 40)
+    near = sequences[2][:20] + ("A" if sequences[2][20] != "A" else "C") + sequences[2][21:]
+    train = table("a.tsv", sequence=sequences, expression=range(6))
+    validation = table("b.tsv", sequence=[*dna(2, 40, seed=1), near], expression=[7, 8, 9])
+    arguments = regression(train, validation_file=str(validation), similar_sequences=0.9, leaks="drop")
+    assert values_of(load(arguments))["train"] == [0, 1, 3, 4, 5]
+    with fails("a.tsv, line 4 (train)", "b.tsv, line 4 (validation)"):
+        load(replace(arguments, leaks="error"))
+
+
+def test_no_training_row_is_left(table: TABLE, dna: DNA) -> None:
+    train = table("a.tsv", sequence=dna(3), expression=range(3))
+    test = table("b.tsv", sequence=dna(3), expression=range(3))
+    with fails("a.tsv", "all 3 training rows", "`leaks` drop"):
+        load(regression(train, test_file=str(test), validation_split_percentage=0, leaks="drop"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "parts"),
+    [
+        ({"streaming": True, "duplicates": "average"}, ["--duplicates average", "--streaming"]),
+        ({"streaming": True, "leaks": "drop"}, ["--leaks drop", "--streaming"]),
+        ({"duplicates": "average", "replicate_columns": "a,b"}, ["--duplicates average", "--replicate_columns a,b"]),
+    ],
+)
+def test_flags_about_copies_that_cannot_be(settings: dict[str, Any], parts: list[str]) -> None:
+    with fails(*parts):
+        RegressionDataArguments(train_file="a.tsv", **settings)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -511,7 +622,7 @@ def test_local_dataset_folder(ending: str, tmp_path: Path, dna: DNA) -> None:
     assert values_of(splits) == {"train": [0, 1, 2, 3], "validation": [10, 11, 12, 13], "test": [20, 21, 22, 23]}
     assert splits["test"].table.location(1) == f"{folder}, test, row 2"
     assert splits["train"].facts()["data_name"] == f"{folder}, train"
-    assert list(read_names(splits["test"], "name", "sequence")) == [(list("abcd"), sequences[8:])]
+    assert list(read_names(splits["test"], "name", "sequence")) == [(list("abcd"), sequences[8:], {})]
     with fails(folder, "'big'", "'test', 'train', 'validation'", "`train_split_name`"):
         load(replace(arguments, train_split_name="big"))
 
@@ -811,7 +922,9 @@ def test_bad_rows_of_all_files_are_listed(table: TABLE, dna: DNA) -> None:
         arguments = regression(train, test_file=str(test), fold_column="fold", **settings)
         assert read_fold_names(arguments) == ["a", "b", "c"]
         trainer = KmerTrainingArguments(output_dir="unused")
-        return load_splits(arguments, trainer, KMERS, None, ("expression",), fold=0, list_rejected=list_rejected)
+        folder = RunFolder(Path("out"))
+        folder.list_rejected = list_rejected
+        return load_splits(arguments, trainer, KMERS, None, ("expression",), fold=0, folder=folder)
 
     with fails("a.tsv, line 2", "'X'", "3 of 30 rows", "out/rejected_rows.tsv", "`on_bad_rows` drop"):
         read()
@@ -822,3 +935,14 @@ def test_bad_rows_of_all_files_are_listed(table: TABLE, dna: DNA) -> None:
     assert [(file, row.line) for file, row in listed] == [("a.tsv", 2), ("a.tsv", 4), ("a.tsv", 6), ("b.tsv", 10 + 1)]
     assert sizes(splits) == {"train": 18, "validation": 9, "test": 9}
     assert splits["test"].rejected() == {"b.tsv": 1}
+
+
+def test_values_without_a_logarithm_are_bad_rows(table: TABLE, dna: DNA) -> None:
+    path = table("a.tsv", sequence=dna(20), expression=[8, 0, *range(1, 19)])
+    settings = {"label_transform": "log2", "validation_rows": 4}
+    with fails("a.tsv, line 3", "expression is 0", "`label_pseudocount`"):
+        load(regression(path, **settings))
+    splits = load(regression(path, on_bad_rows="drop", **settings))
+    assert splits["train"].rejected() == {"a.tsv": 1}
+    values = np.sort(np.concatenate([part.labels[:, 0] for part in splits.values()]))
+    np.testing.assert_allclose(values, np.sort(np.log2([8, *range(1, 19)])))
