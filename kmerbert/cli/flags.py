@@ -57,7 +57,7 @@ class ModelArguments:
     stride: int | None = flag(None, "Bases from one k-mer to the next. Default: the checkpoint's, otherwise 1.")
     alphabet: str | None = flag(
         None,
-        "DNA letters of the k-mers, in the order of their ids. ACGTN makes N a letter like the others. Default: the checkpoint's, otherwise ATCG.",
+        "Letters of k-mers, in the order of ids. ACGTN makes N a letter like the others. Default: the checkpoint's, otherwise ATCG.",
     )
 
     def __post_init__(self) -> None:

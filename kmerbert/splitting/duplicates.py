@@ -55,14 +55,15 @@ def merge_copies(
     starts = np.flatnonzero(np.diff(copies[order], prepend=copies[order[0]] - 1))
     sizes = np.diff(starts, append=len(order))
     first = order[starts]
+    first_of_row = np.repeat(first, sizes)
     for column, values in (must_agree or {}).items():
-        differs = np.flatnonzero(values[order] != np.repeat(values[first], sizes)) if values is not None else ()
+        differs = np.flatnonzero(values[order] != values[first_of_row]) if values is not None else np.empty(0, np.int64)
         if len(differs):
-            row = int(order[differs].min())
-            other = int(first[np.searchsorted(starts, np.flatnonzero(order == row)[0], side="right") - 1])
+            position = differs[order[differs].argmin()]
+            one, other = (table.location(int(rows[position])) for rows in (first_of_row, order))
             raise ValueError(
-                f"{table.location(other)} and {table.location(row)} have the same sequence, but differ in {column} (as "
-                f"{len(differs)} rows do): `duplicates` {how} makes one row of them: give them one {column}, or remove rows"
+                f"{one} and {other} have the same sequence, but differ in {column} (as {len(differs)} rows do): `duplicates` "
+                f"{how} makes one row of them: give them one {column}, or remove rows"
             )
     n_copies = np.zeros(len(copies), np.int64)
     n_copies[first] = sizes
