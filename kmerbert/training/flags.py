@@ -30,7 +30,7 @@ class KmerTrainingArguments(TrainingArguments):
         "Output": """output_dir overwrite_output_dir resume_from_checkpoint push_to_hub hub_model_id report_to
             save_total_limit load_best_model_at_end""",
         "Training": """num_train_epochs max_steps per_device_train_batch_size gradient_accumulation_steps learning_rate
-            lr_scheduler_type warmup_steps weight_decay loss baselines seed bf16 use_cpu metric_for_best_model eval_strategy
+            lr_scheduler_type warmup_steps weight_decay loss linear_term baselines seed bf16 use_cpu metric_for_best_model eval_strategy
             eval_steps eval_epochs early_stopping_patience""",
     }
 
