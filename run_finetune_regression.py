@@ -1,17 +1,16 @@
 """Fits a measured number (gene expression from a promoter) to DNA, from a pretrained checkpoint or from scratch.
 
-Reads a table with a sequence and one or several measured values (TSV, CSV, Excel, JSON lines, Parquet, a Hub dataset, or
-the headerless `sequence<TAB>value` of the DREAM Challenge). Writes to --output_dir the model, which answers in the values'
-own unit, its tokenizer, metrics, a model card, report.html, and validation_predictions.tsv and test_predictions.tsv for
-run_evaluate.py.
+Reads a table of sequences and one or several measured values (TSV, CSV, Excel, JSON lines, Parquet, Hub datasets).
+Writes to --output_dir the model, which answers in the values' own unit, its tokenizer, card, metrics and verdict,
+predictions of the held-out rows, and report.html.
 
     python run_finetune_regression.py --train_file promoters.tsv --output_dir runs/expression
     accelerate launch --config_file accelerate_config.yaml run_finetune_regression.py --model_name_or_path runs/mlm \\
         --train_file promoters.tsv --test_file test.tsv --num_train_epochs 10 --output_dir runs/expression
     python run_finetune_regression.py --train_file promoters.tsv --folds 5 --output_dir runs/cross_validation
 
-The first command takes the network and settings of recipes/best, the most accurate on measured promoters, instead of the
-defaults below. The last trains a model for each fold (fold_0, ...): their mean is the result, cross_validation.json its r.
+The first takes the network and settings of recipes/best, or for fewer than 2,000 rows recipes/small, not the defaults below.
+The last trains a model for each fold: their mean is the result, cross_validation.json its r.
 """
 
 import kmerbert.cli.interruption  # noqa: F401 (Ctrl-C during the imports)

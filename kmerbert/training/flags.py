@@ -211,12 +211,12 @@ class RegressionArguments(KmerTrainingArguments):
     )
     baselines: bool = flag(
         True,
-        "Fit ridge regression and other baselines to the same training rows, for the verdict: seconds.",
+        "Fit ridge regression and others to the same training rows, for the verdict: seconds.",
     )
     linear_term: bool = flag(
         True,
-        "Add ridge regression on the network's own k-mers to its answer, as far as the validation rows say that it helps. For "
-        "`kmer_conv`, without --streaming.",
+        "Add ridge regression on k-mers to a kmer_conv, weighted by the validation rows. With few or noisy rows it is the better "
+        "half. Not with --streaming.",
     )
     loss: Literal["mse", "smooth_l1"] = flag(
         "mse",
