@@ -8,7 +8,10 @@ from kmerbert.dna.sequences import is_dna
 from kmerbert.reading.delimited import SHORT_DNA
 from kmerbert.reading.sources import DECIMAL_COMMA, MISSING, Source, as_text, is_number
 
-N_LOOKED_AT = 100  # first rows
+N_LOOKED_AT = 1000  # first rows
+MOST_REPEATED = (
+    0.2  # share of a column's whole numbers that repeat another; of groups, plates and small counts it is more
+)
 
 
 class Guess(NamedTuple):
@@ -27,8 +30,8 @@ class Guess(NamedTuple):
 def guess_columns(source: Source, sequence: str | None, label: str | None, taken: Collection[str] = ()) -> Guess:
     """Finds the columns of sequences and labels, if a table has none of the usual names.
 
-    The one column that has DNA in most of the first rows has the sequences; the one that has numbers has the labels. A column
-    `id` has ids. If no column fits, it is left to the reader to say what is missing, and so are rows that do not fit.
+    The one column that has DNA in most of the first rows has the sequences; the one that has numbers has the labels, but not one
+    of whole numbers that repeat, which may be groups or ids. A column `id` has ids. If no column fits, it is left to the reader to say what is missing, and so are rows that do not fit.
 
     Args:
         source: The table.
@@ -36,7 +39,7 @@ def guess_columns(source: Source, sequence: str | None, label: str | None, taken
         taken: Names of columns that are something else.
 
     Raises:
-        ValueError: Two columns fit.
+        ValueError: Two columns fit, or the only numbers look like groups.
     """
     try:
         names = source.columns
@@ -53,7 +56,7 @@ def guess_columns(source: Source, sequence: str | None, label: str | None, taken
         if not found:
             return Guess()
     if is_sought[1]:
-        found_label = _only_one(source, cells, _is_number, label, "numbers", "`label_column`")
+        found_label = _only_label(source, cells, label)
     kinds = {"sequence column {!r} (`sequence_column`)": found, "label column {!r} (`label_column`)": found_label}
     what = ", ".join(kind.format(name) for kind, name in kinds.items() if name)
     return Guess(found, found_label, f"{source.name}: {what}: guessed by what the first rows contain" if what else "")
@@ -81,8 +84,39 @@ def _is_number(text: str) -> bool:
     return is_number(text) or re.fullmatch(DECIMAL_COMMA, text) is not None
 
 
+def _are_groups(texts: list[str]) -> bool:
+    """Tells whether numbers are whole and repeat, as the numbers of groups and plates do."""
+    try:
+        numbers = [float(text) for text in texts]
+    except ValueError:
+        return False
+    return all(map(float.is_integer, numbers)) and len(set(numbers)) < (1 - MOST_REPEATED) * len(numbers)
+
+
+def _only_label(source: Source, cells: Mapping[str, list[str]], usual: str) -> str | None:
+    """The one column that has measured values; arguments, result and errors as for `_only_one`."""
+    measured = {name: texts for name, texts in cells.items() if not _are_groups(texts)}
+    groups = [name for name in cells if name not in measured]
+    hint = " (`group_column`, if one says which rows belong together)"
+    found = _only_one(source, measured, _is_number, usual, "numbers", "`label_column`", hint)
+    if found or not groups:
+        return found
+    if len(groups) > 1:
+        return _only_one(source, cells, _is_number, usual, "numbers", "`label_column`", hint)
+    raise ValueError(
+        f"{source.name}: no column {usual!r}; the only column of numbers, {groups[0]!r}, looks like a group or an id: name the "
+        "measured one with `label_column`"
+    )
+
+
 def _only_one(
-    source: Source, cells: Mapping[str, list[str]], fits: Callable[[str], bool], usual: str, what: str, argument: str
+    source: Source,
+    cells: Mapping[str, list[str]],
+    fits: Callable[[str], bool],
+    usual: str,
+    what: str,
+    argument: str,
+    hint: str = "",
 ) -> str | None:
     """The one column most of whose cells fit; None if there is none.
 
@@ -93,6 +127,7 @@ def _only_one(
         usual: Name that the column usually has, for messages, ...
         what: ... what it has, ...
         argument: ... and the argument that names it.
+        hint: What is added to the advice.
 
     Raises:
         ValueError: Several columns fit.
@@ -101,6 +136,6 @@ def _only_one(
     if len(found) > 1:
         listed = ", ".join(map(repr, found[:12]))
         raise ValueError(
-            f"{source.name}: no column {usual!r}, and {len(found)} columns have {what}: {listed}: name one with {argument}"
+            f"{source.name}: no column {usual!r}, and {len(found)} columns have {what}: {listed}: name one with {argument}{hint}"
         )
     return found[0] if found else None

@@ -188,6 +188,7 @@ def settle_columns(arguments: SequenceDataArguments) -> str:
     labels = tuple(arguments.label_columns) if is_regression else ()
     others = ("id_column", "split_column", "group_column", "fold_column")
     taken = [getattr(arguments, name, None) for name in others] + [*getattr(arguments, "replicates", ())]
+    taken += getattr(arguments, "kept_columns", [])
     guess = guess_columns(
         _sources(arguments, labels)["train"],
         usual[0] if arguments.sequence_column == usual[0] else None,

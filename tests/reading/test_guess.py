@@ -13,6 +13,7 @@ from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import random_dna
 
 DNA = random_dna(np.random.default_rng(0), 8, 20)
+VALUES = [0.5, 1.5, -2.5, 3.0, 4.0, 5.0, 6.0, 7.0]
 
 
 def table(**columns: list[object]) -> MemorySource:
@@ -40,19 +41,19 @@ def test_the_one_column_of_dna_and_the_one_of_numbers(tmp_path: Path) -> None:
 
 
 def test_usual_names_are_not_guessed() -> None:
-    both = {"sequence": DNA, "expression": [1.0] * 8, "other": DNA, "x": [2.0] * 8, "y": [3.0] * 8}
+    both = {"sequence": DNA, "expression": [1.0] * 8, "other": DNA, "x": VALUES, "y": VALUES}
     assert guess(table(**both)) == Guess()
-    assert guess(table(sequence=DNA, x=[2.0] * 8))[:2] == (None, "x")
-    assert guess(table(DNA=DNA, expression=[2.0] * 8, x=[1.0] * 8))[:2] == ("DNA", None)
+    assert guess(table(sequence=DNA, x=VALUES))[:2] == (None, "x")
+    assert guess(table(DNA=DNA, expression=[2.0] * 8, x=VALUES))[:2] == ("DNA", None)
     assert guess_columns(table(DNA=DNA), None, None) == Guess()
 
 
 def test_two_that_fit_are_an_error() -> None:
     with fails("t.tsv", "'sequence'", "'Oligo', 'barcode'", "`sequence_column`"):
-        guess(table(Oligo=DNA, barcode=DNA[::-1], x=[1.0] * 8))
-    with fails("t.tsv", "'expression'", "'x', 'y'", "`label_column`"):
-        guess(table(Oligo=DNA, x=[1.0] * 8, y=["2,5"] * 8))
-    assert guess(table(Oligo=DNA, x=[1.0] * 8, y=[1.0] * 8), "y")[:2] == ("Oligo", "x")
+        guess(table(Oligo=DNA, barcode=DNA[::-1], x=VALUES))
+    with fails("t.tsv", "'expression'", "'x', 'y'", "`label_column`", "`group_column`"):
+        guess(table(Oligo=DNA, x=VALUES, y=["2,5"] * 8))
+    assert guess(table(Oligo=DNA, x=VALUES, y=VALUES), "y")[:2] == ("Oligo", "x")
 
 
 def test_a_few_bad_cells_do_not_change_what_a_column_is() -> None:
@@ -60,7 +61,23 @@ def test_a_few_bad_cells_do_not_change_what_a_column_is() -> None:
     measured = ["1.5", "n.d.", "NA", "2", "3", "4", "5", "6"]
     assert guess(table(Oligo=["ACGX", *DNA[1:]], log2FC=measured))[:2] == ("Oligo", "log2FC")
     with fails("'log2FC', 'plate'"):
-        guess(table(Oligo=DNA, log2FC=measured, plate=[1] * 8))
+        guess(table(Oligo=DNA, log2FC=measured, plate=list(range(8))))
+
+
+def test_whole_numbers_that_repeat_are_not_guessed_as_labels() -> None:
+    genes = [0, 0, 0, 1, 1, 2, 3, 4]  # 5 different ones of 8
+    with fails(
+        "t.tsv: no column 'expression'; the only column of numbers, 'Gene'", "a group or an id", "`label_column`"
+    ):
+        guess(table(Oligo=DNA, Gene=genes, name=list("abcdefgh")))
+    with fails("'Gene'"):
+        guess(table(Oligo=DNA, Gene=[None, *map(float, genes[1:])]))
+    assert guess(table(Oligo=DNA, Gene=genes, log2FC=VALUES))[:2] == ("Oligo", "log2FC")
+    with fails("'Gene', 'plate'", "`group_column`"):
+        guess(table(Oligo=DNA, Gene=genes, plate=genes))
+    assert guess(table(Oligo=DNA, Gene=genes), "Gene")[:2] == ("Oligo", None)
+    few_repeats = [1, 1, 2, 3, 4, 5, 6, 7]  # 7 different ones of 8
+    assert guess(table(Oligo=DNA, reads=few_repeats))[:2] == ("Oligo", "reads")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +94,7 @@ def test_nothing_fits(columns: dict[str, list[object]]) -> None:
 
 
 def test_only_the_first_rows_count() -> None:
-    source = table(Oligo=DNA * 20, x=[1.0] * 160, later=["x"] * 100 + ["1"] * 60)
+    source = table(Oligo=DNA * 200, x=np.arange(1600) / 2, later=["x"] * 1000 + ["1"] * 600)
     assert guess(source)[:2] == ("Oligo", "x")
 
 
