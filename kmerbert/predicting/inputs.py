@@ -19,6 +19,7 @@ from kmerbert.reading.sources import (
     HubSource,
     MemorySource,
     Source,
+    check_named,
     find_id_column,
     load_hub_dataset,
     readable_file,
@@ -129,8 +130,8 @@ class Inputs:
         If there is no column with the usual name of the DNA, it is found by what is in it.
 
         Raises:
-            ValueError: It is unclear which column of measured values belongs to which output, or which has the DNA, or a column
-                to keep has a name that predictions have.
+            ValueError: A column that is named is not there, it is unclear which column of measured values belongs to which output,
+                or which has the DNA, or a column to keep has a name that predictions have.
         """
         check_kept(kept, outputs)
         if len(labels) > 1 or len(outputs) > 1:
@@ -140,6 +141,8 @@ class Inputs:
                     f"{','.join(outputs)}"
                 )
             labels = outputs if labels else ()
+        named = {"id_column": [id_column], "label_column": labels, "keep_columns": kept}
+        check_named(source, [(argument, name) for argument, names in named.items() for name in names])
         if sequence == SEQUENCE:
             guess = guess_columns(source, sequence, None, [*labels, *kept, *([id_column] if id_column else [])])
             sequence = guess.sequence or sequence

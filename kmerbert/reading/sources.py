@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -50,11 +51,16 @@ NO_DECIMAL_COMMA = (
     r"^[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]{1,3}(,[0-9]{3}){2,}|[0-9]{1,3}([,.][0-9]{3})+[,.][0-9]+)([eE][-+]?[0-9]+)?$"
 )
 MISSING = ("", "NA", "N/A", "na", "nan", "NaN", "NAN", "null", "None")
+NAME_THEM = "name the columns with `sequence_column`, `label_column`, ..."
 BATCH_ROWS, BATCH_LETTERS = 10_000, 1 << 24  # of FASTA and JSON lines, where one text may be a chromosome
 
 
 class RepeatedColumnError(ValueError):
     """A table has two columns of one name."""
+
+
+class MissingColumnError(ValueError):
+    """A table does not have a column."""
 
 
 class Source(Protocol):
@@ -122,6 +128,35 @@ def has_column(source: Source, name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def check_named(source: Source, named: Iterable[tuple[str, str | None]]) -> None:
+    """Checks that a source has the columns that a user has named, as far as no fault stops the reading itself.
+
+    Args:
+        source: The table.
+        named: Arguments, and the column that each names; None for none.
+
+    Raises:
+        ValueError: A column is missing; the message has the argument, and a similar name if there is one.
+    """
+    for argument, name in named:
+        try:
+            if name:
+                next(source.batches([name]), None)
+        except MissingColumnError as error:
+            what = f"no column {name!r}"
+            message = str(error).replace(what, f"{what} (`{argument}`)", 1)
+            raise ValueError(message.replace(NAME_THEM, f"name one with `{argument}`")) from None
+        except ValueError:  # whoever reads the column says so
+            pass
+
+
+def _hint_at(missing: str, names: Sequence[str]) -> str:
+    """What a user may have meant by a column that a table does not have."""
+    in_lower_case = {name.lower(): name for name in names}
+    similar = get_close_matches(missing.lower(), in_lower_case, n=1)
+    return f"did you mean {in_lower_case[similar[0]]!r}?" if similar else NAME_THEM
 
 
 def find_id_column(source: Source, asked: str | None) -> str | None:
@@ -428,7 +463,7 @@ class FileSource:
         hint = text.reason(needed) if text else None
         if divided := [name for name in names if "," in name and missing[0] in map(str.strip, name.split(","))]:
             hint = f"a name that contains a comma is written in quotes, as in `label_column` '\"{divided[0]}\"'"
-        self._fail_columns(missing[0], names, hint or "name the columns with `sequence_column`, `label_column`, ...")
+        self._fail_columns(missing[0], names, hint or _hint_at(missing[0], names))
 
     def reason(self, needed: Sequence[str]) -> str | None:
         """Why columns of a table of text may be missing, as far as its first lines tell; None if they do not."""
@@ -439,7 +474,7 @@ class FileSource:
 
     def _fail_columns(self, missing: str, names: list[str], hint: str) -> NoReturn:
         shown = ", ".join(repr(name[:30]) for name in names[:12])
-        raise ValueError(f"{self.path}: no column {missing!r}; it has the columns {shown}; {hint}")
+        raise MissingColumnError(f"{self.path}: no column {missing!r}; it has the columns {shown}; {hint}")
 
     @cached_property
     def _known_commas(self) -> dict[str, Commas]:
@@ -657,7 +692,9 @@ class HubSource:
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns; ValueError for a missing one."""
         if missing := [name for name in columns if name not in self.dataset.column_names]:
-            raise ValueError(f"{self.name}: no column {missing[0]!r}; it has the columns {self.dataset.column_names}")
+            names = self.dataset.column_names
+            hint = _hint_at(missing[0], names)
+            raise MissingColumnError(f"{self.name}: no column {missing[0]!r}; it has the columns {names}; {hint}")
         for batch, table in enumerate(self.dataset.with_format("arrow").iter(BATCH_ROWS)):
             values = {name: table.column(name).combine_chunks() for name in columns}
             yield Batch(values, 1 + batch * BATCH_ROWS + np.arange(table.num_rows))
@@ -702,7 +739,9 @@ class MemorySource:
     def batches(self, columns: Sequence[str]) -> Iterator[Batch]:
         """Reads the named columns; ValueError for a missing one."""
         if missing := [name for name in columns if name not in self.table.column_names]:
-            raise ValueError(f"{self.name}: no column {missing[0]!r}; it has the columns {self.table.column_names}")
+            names = self.table.column_names
+            hint = _hint_at(missing[0], names)
+            raise MissingColumnError(f"{self.name}: no column {missing[0]!r}; it has the columns {names}; {hint}")
         first = 1
         for batch in self.table.select(list(dict.fromkeys(columns))).to_batches(BATCH_ROWS):
             values = {name: batch.column(name) for name in columns}

@@ -20,7 +20,7 @@ from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.plasmid import read_flanks
 from kmerbert.reading.rows import RowSpec, check_unknown, names_in
 from kmerbert.reading.shards import Shards, open_shards
-from kmerbert.reading.sources import FileSource, HubSource, Source, as_text, has_column, load_hub_dataset
+from kmerbert.reading.sources import FileSource, HubSource, Source, as_text, check_named, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
 from kmerbert.splitting.duplicates import Merged, merge_copies
 from kmerbert.splitting.groups import rows_together
@@ -179,18 +179,20 @@ def settle_columns(arguments: SequenceDataArguments) -> str:
         What was found, as a sentence for the log; empty if there was nothing to find.
 
     Raises:
-        ValueError: Two columns fit.
+        ValueError: Two columns fit, or a column that is named is not there.
     """
     if arguments.streaming or not arguments.train_file:
         return ""
     usual = SequenceDataArguments.sequence_column, RegressionDataArguments.label_column
     is_regression = isinstance(arguments, RegressionDataArguments)
     labels = tuple(arguments.label_columns) if is_regression else ()
+    source = _sources(arguments, labels)["train"]
     others = ("id_column", "split_column", "group_column", "fold_column")
-    taken = [getattr(arguments, name, None) for name in others] + [*getattr(arguments, "replicates", ())]
-    taken += getattr(arguments, "kept_columns", [])
+    named = {name: getattr(arguments, name, None) for name in others}
+    check_named(source, named.items())
+    taken = [*named.values(), *getattr(arguments, "replicates", ()), *getattr(arguments, "kept_columns", ())]
     guess = guess_columns(
-        _sources(arguments, labels)["train"],
+        source,
         usual[0] if arguments.sequence_column == usual[0] else None,
         usual[1] if labels == usual[1:] else None,
         [name for name in taken if name],

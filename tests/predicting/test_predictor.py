@@ -676,10 +676,16 @@ def test_other_columns_come_last_as_text(make: MakeModel) -> None:
         (["gene", "gene"], ["`keep_columns` gene,gene", "once"]),
         (["prediction_b"], ["`keep_columns` prediction_b"]),
         (["outside_training"], ["`keep_columns` outside_training"]),
-        (["locus"], ["no column 'locus'"]),
+        (["locus"], ["no column 'locus' (`keep_columns`)"]),
     ],
 )
 def test_columns_that_cannot_be_carried(kept: list[str], parts: list[str], make: MakeModel) -> None:
     table = pd.DataFrame({"sequence": ["ACGTACGT"], "gene": ["x"], "prediction_b": [1.0], "outside_training": [""]})
     with fails(*parts):
         load(make("model")).predict(table, keep_columns=kept)
+
+
+def test_an_id_column_that_is_not_there(make: MakeModel) -> None:
+    table = pd.DataFrame({"sequence": ["ACGTACGT"], "name": ["a"]})
+    with fails("no column 'Name' (`id_column`)", "'sequence', 'name'", "did you mean 'name'?"):
+        load(make("model")).predict(table, id_column="Name")

@@ -886,6 +886,14 @@ def test_columns_are_found_once_for_all_splits(table: TABLE, dna: DNA) -> None:
     assert settle_columns(arguments) == ""
 
 
+def test_a_named_column_that_is_missing_is_told_before_any_is_guessed(table: TABLE, dna: DNA) -> None:
+    train = table("a.tsv", Oligo=dna(4), Gene=[0, 0, 1, 1])  # which has no measured values either
+    with fails("a.tsv: no column 'gene' (`group_column`)", "'Oligo', 'Gene'", "did you mean 'Gene'?"):
+        settle_columns(regression(train, group_column="gene"))
+    with fails("no column 'batch' (`id_column`)", "name one with `id_column`"):
+        settle_columns(regression(train, group_column="Gene", id_column="batch"))
+
+
 def test_columns_that_are_named_are_not_looked_for(table: TABLE, dna: DNA) -> None:
     train = table("a.tsv", Oligo=dna(4), **{"x, y": range(4)}, z=range(4))
     with fails("'x, y', 'z'", "`label_column`"):
