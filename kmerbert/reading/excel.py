@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
 from io import BytesIO
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from zipfile import ZipFile
@@ -22,8 +23,9 @@ from zipfile import ZipFile
 import numpy as np
 import pyarrow as pa
 
+from kmerbert.dna.sequences import is_dna
 from kmerbert.errors import one_line
-from kmerbert.reading.delimited import N_SHOWN, Batch, Head
+from kmerbert.reading.delimited import N_SHOWN, SHORT_DNA, Batch, Head
 from kmerbert.reading.text import open_bytes
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BATCH_ROWS = 10_000
+N_LOOKED_AT = 100  # first rows that tell whether a sheet has DNA
 OLD_OR_ENCRYPTED = b"\xd0\xcf\x11\xe0"  # how such a file begins
 # Elements of a sheet's XML (ECMA-376-1, 18.3.1): a formula, a range of merged cells, a row that is not shown.
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
@@ -69,7 +72,7 @@ class ExcelSheet:
 
     Attributes:
         path: The workbook.
-        name: Name of the sheet; None for the only one that has rows.
+        name: Name of the sheet; None for the only one that has rows or, of several, the only one that has DNA.
     """
 
     path: Path
@@ -166,7 +169,7 @@ def _opened(path: Path, data: bytes, data_only: bool = True) -> Iterator["Workbo
 
 
 def _choose(workbook: "Workbook", path: Path, name: str | None) -> "ReadOnlyWorksheet":
-    """The sheet of that name, or the only one that is shown and has rows."""
+    """The sheet of that name, or the only one that is shown and has rows or, of several such, has DNA."""
     sheets = workbook.worksheets
     for sheet in sheets:
         sheet.reset_dimensions()  # what a file says of its size may be wrong
@@ -177,6 +180,10 @@ def _choose(workbook: "Workbook", path: Path, name: str | None) -> "ReadOnlyWork
         return chosen[0]
     filled = [sheet for sheet in sheets if sheet.sheet_state == "visible" and _has_values(sheet)]
     if len(filled) > 1:
+        with_dna = [sheet for sheet in filled if _has_dna(sheet)]
+        if len(with_dna) == 1:
+            logger.info("%s: sheet %r: the only one with DNA (`sheet` names another)", path, with_dna[0].title)
+            return with_dna[0]
         raise ValueError(f"{path}: several sheets have rows, {_list(filled)}: name one with `sheet`")
     if not filled:
         raise ValueError(f"{path} is empty: no sheet has rows")
@@ -185,6 +192,15 @@ def _choose(workbook: "Workbook", path: Path, name: str | None) -> "ReadOnlyWork
 
 def _has_values(sheet: "ReadOnlyWorksheet") -> bool:
     return any(value is not None for row in sheet.iter_rows(values_only=True) for value in row)
+
+
+def _has_dna(sheet: "ReadOnlyWorksheet") -> bool:
+    """Tells whether half or more of the first cells of some column are DNA; of a single row, the name above it is the other."""
+    for column in zip_longest(*islice(sheet.iter_rows(values_only=True), N_LOOKED_AT)):
+        texts = [text for text in (_as_text(value).strip() for value in column) if text]
+        if texts and sum(len(text) >= SHORT_DNA and is_dna(text) for text in texts) >= len(texts) / 2:
+            return True
+    return False
 
 
 def _find_merged(xml: bytes, last: int) -> list[_Fault]:

@@ -18,7 +18,7 @@ from kmerbert.reading.bad_rows import BadRowsError
 from kmerbert.reading.guess import guess_columns
 from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.plasmid import read_flanks
-from kmerbert.reading.rows import RowSpec, check_unknown, names_in
+from kmerbert.reading.rows import RowSpec, check_unknown, hash_texts, names_in
 from kmerbert.reading.shards import Shards, open_shards
 from kmerbert.reading.sources import FileSource, HubSource, Source, as_text, check_named, has_column, load_hub_dataset
 from kmerbert.reading.training_sample import TrainingSample
@@ -51,6 +51,7 @@ FAR = 10  # standard deviations of the training values, between values of one un
 # Measured rows that are as identical as this stay in one split, unless `similar_sequences` says otherwise, up to as many rows
 # as are compared within seconds.
 USUAL_IDENTITY, MOST_COMPARED = 0.9, 1_000_000
+MANY_IN_A_GROUP = 0.1  # share of the rows; such a group may stand for having none
 FLANK_LENGTH = 150  # bases of a plasmid on each side, unless --flank_length is given
 
 
@@ -510,6 +511,8 @@ def _divide(
         logger.info(message, train.source.name, len(rows), len(train), share, arguments.label_column, least)
     if train.splits is None or fold is not None:
         together = _rows_together(train, arguments)
+        if train.groups is not None and not fold:  # once for all folds
+            logger.info("%s: %s", train.source.name, _describe_groups(train, rows, arguments.group_column))
     if train.splits is not None:
         codes = train.splits[rows]
     else:
@@ -540,6 +543,21 @@ def _divide(
             )
         splits[split] = SplitRows(tables[split].table, tables[split].rows)
     return splits
+
+
+def _describe_groups(train: TokenTable, rows: np.ndarray, column: str) -> str:
+    """What the groups are that stay together, as a sentence for the log."""
+    groups, counts = np.unique(train.groups[rows], return_counts=True)
+    largest, n_rows = groups[counts.argmax()], int(counts.max())
+    batches = (names_in(batch, train.source, column) for batch in train.read_again([column]))
+    name = next(names[is_it.argmax()] for names in batches if (is_it := hash_texts(names) == largest).any())
+    share = n_rows / len(rows)
+    # An empty cell is an error.
+    hint = ": if that means none, give each of these rows a group of its own" if share > MANY_IN_A_GROUP else ""
+    return (
+        f"rows of one {column} stay together: {counted(len(groups), 'group')}, the largest, {name!r}, of "
+        f"{counted(n_rows, 'row')} ({100 * share:.0f} %){hint}"
+    )
 
 
 def _warn_of_few(train: TokenTable, codes: np.ndarray, counts: Sequence[int], largest: int) -> None:

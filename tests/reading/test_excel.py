@@ -159,6 +159,20 @@ def test_which_sheet(tmp_path: Path) -> None:
         rows(FileSource(source.path, sheet="data"))
 
 
+def test_the_only_sheet_with_dna(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    notes = [["Plate read by", "date"], ["me", date(2024, 3, 1)], ["", "GATTACA"], ["you", "today"]]
+    caplog.set_level(logging.INFO)
+    screen = {"Screen 1": [["A title"], [], *TABLE]}
+    source = save(tmp_path / "a.xlsx", Notes=notes, **screen)
+    with fails("no column 'sequence'", "row 3 has the names"):
+        rows(source)
+    source = save(tmp_path / "b.xlsx", Notes=notes, **{"Screen 1": TABLE}, Primers=[["name"], ["primer 1"]])
+    assert rows(source)["sequence"] == DNA
+    assert caplog.messages[-1] == f"{source.path}: sheet 'Screen 1': the only one with DNA (`sheet` names another)"
+    with fails("'Notes', 'Log'", "`sheet`"):
+        rows(save(tmp_path / "c.xlsx", Notes=notes, Log=notes))
+
+
 def test_a_hidden_sheet_must_be_named(tmp_path: Path) -> None:
     workbook = Workbook()
     for row in TABLE:

@@ -405,6 +405,23 @@ def test_a_group_in_two_splits(table: TABLE, dna: DNA) -> None:
         load(regression(path, split_column="s", group_column="locus"))
 
 
+def test_the_largest_group_is_told(table: TABLE, dna: DNA, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    genes = [0] * 8 + list(range(1, 33))
+    train = table("a.tsv", sequence=dna(40), expression=range(40), Gene=genes)
+    load(regression(train, group_column="Gene"))
+    (told,) = [message for message in caplog.messages if "stay together" in message]
+    check_message(
+        told, "a.tsv: rows of one Gene stay together: 33 groups, the largest, '0', of 8 rows (20 %): if that means none"
+    )
+    caplog.clear()
+    train = table("b.tsv", sequence=dna(40), expression=range(40), Gene=np.arange(40) // 4)
+    in_folds(regression(train, group_column="Gene", folds=3))
+    told = [message for message in caplog.messages if "stay together" in message]
+    assert len(told) == 1
+    assert told[0].endswith(", of 4 rows (10 %)")
+
+
 def test_files_of_test_rows_need_no_groups(table: TABLE, dna: DNA) -> None:
     sequences = dna(9)
     train = table("a.tsv", sequence=sequences[:4], expression=range(4), locus=list("aabb"))
