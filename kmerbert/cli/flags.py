@@ -126,7 +126,7 @@ class SequenceDataArguments:
         "Held-out rows to score during training, same formats. They choose the best checkpoint, if --load_best_model_at_end.",
     )
     test_file: str | None = flag(None, "Held-out rows to score after training, same formats.")
-    sheet: str | None = flag(None, "Sheet of the Excel files (.xlsx) to read. Default: the only one that has rows.")
+    sheet: str | None = flag(None, "Sheet of the Excel files. Default: the only one with rows, or with DNA.")
     dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of files.")
     dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
     train_split_name: str = flag("train", "Split of the Hub dataset to train on.")
@@ -537,7 +537,7 @@ class PredictionArguments:
     model_name_or_path: str | None = flag(None, "Model: a folder or Hub name; several, comma-separated, are averaged.")
     model_revision: str = flag("main", "Branch, tag or commit of models on the Hub.")
     input_file: str | None = flag(None, f"Sequences: {FILE_ENDINGS}.")
-    sheet: str | None = flag(None, "Sheet of an Excel file (.xlsx) to read. Default: the only one that has rows.")
+    sheet: str | None = flag(None, "Sheet of an Excel file. Default: the only one with rows, or with DNA.")
     dataset_name: str | None = flag(None, "Dataset on the Hub (or its local folder) instead of a file.")
     dataset_config_name: str | None = flag(None, "Configuration of the Hub dataset.")
     dataset_split: str = flag("test", "Split of the Hub dataset to predict for.")

@@ -1,6 +1,7 @@
 """Rows to predict: where they are, which columns name them, and measured values to put next to predictions."""
 
 import logging
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ import pyarrow as pa
 
 from kmerbert.dna.sequences import is_dna
 from kmerbert.predicting.table import check_kept, read_row_values
-from kmerbert.reading.guess import guess_columns
+from kmerbert.reading.guess import find_names, guess_columns
 from kmerbert.reading.rows import names_in
 from kmerbert.reading.sources import (
     Batch,
@@ -39,7 +40,7 @@ def open_file(
         path: The file.
         sequence_column: Column of the DNA.
         labels: Columns of measured values.
-        sheet: Name of the sheet of an Excel file; None for the only one that has rows.
+        sheet: Name of the sheet of an Excel file; None for the only one that has rows or, of several, DNA.
 
     Raises:
         ValueError: The file does not exist or is empty, or is stdin.
@@ -148,7 +149,11 @@ class Inputs:
             sequence = guess.sequence or sequence
             if guess.remark:
                 logger.info("%s", guess.remark)
-        return cls(source, sequence, find_id_column(source, id_column), tuple(labels), tuple(kept))
+        ids = find_id_column(source, id_column)
+        if not ids and (name := find_names(source, [sequence, *labels, *kept])):
+            message = "%s: ids are the rows' numbers; `id_column` %s writes those of the table"
+            logger.info(message, source.name, shlex.quote(name))
+        return cls(source, sequence, ids, tuple(labels), tuple(kept))
 
     @property
     def columns(self) -> list[str]:

@@ -178,7 +178,7 @@ class Predictor:
             id_column: Column of the ids; None for `id` if there is one, otherwise the row's number.
             label_columns: Columns of measured values to put next to the predictions, with the names of the outputs if
                 there are several. Models that predict logarithms get the logarithms of these, too.
-            sheet: Name of the sheet of an Excel file; None for the only one that has rows.
+            sheet: Name of the sheet of an Excel file; None for the only one that has rows or, of several, DNA.
             keep_columns: Other columns to carry to the predictions, as text.
 
         Returns:

@@ -34,6 +34,8 @@ def output_format(path: Path) -> tuple[str, str | None]:
     ('.tsv', 'gzip')
     """
     ending, compression = split_endings(path)
+    if ending in (".xlsx", ".xlsm", ".xls"):
+        raise ValueError(f"`output_file` {path}: Excel files are not written: name it .csv or .tsv, which Excel opens")
     if ending not in FORMATS or (compression and ending == ".parquet"):
         raise ValueError(
             f"`output_file` {path}: the name does not say the format: allowed endings are {' '.join(FORMATS)}, all but the "

@@ -10,6 +10,7 @@ import pandas as pd
 from kmerbert.reading.delimited import Batch
 
 Result = TypeVar("Result")
+CORRECT_IT = "correct or delete the row"  # of a message about one row
 # Where most rows are bad, as when a wrong column is named, more of them tell nothing new.
 MOST_LISTED = 10_000
 PART_ROWS = 64  # that are read at once where some rows of a batch are bad

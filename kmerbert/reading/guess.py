@@ -62,6 +62,26 @@ def guess_columns(source: Source, sequence: str | None, label: str | None, taken
     return Guess(found, found_label, f"{source.name}: {what}: guessed by what the first rows contain" if what else "")
 
 
+def find_names(source: Source, taken: Collection[str] = ()) -> str | None:
+    """The first column that can name the rows of a table: text that is no DNA, another one in each of the first rows.
+
+    Args:
+        source: The table.
+        taken: Names of columns that are something else.
+    """
+    try:
+        columns = source.columns
+    except ValueError:  # whoever reads the table says so
+        return None
+    for name in columns:
+        if name and columns.count(name) == 1 and name not in taken:
+            cells = _first_cells(source, name)
+            is_text = not any(_is_number(cell) or _is_sequence(cell) for cell in cells)
+            if is_text and len(cells) > 1 and len(set(cells)) == len(cells):
+                return name
+    return None
+
+
 def _first_cells(source: Source, name: str) -> list[str]:
     """The cells of the first rows of a column that have a value; none if they cannot be read."""
     cells: list[str] = []

@@ -15,10 +15,10 @@ from pandas.util import hash_array
 
 from kmerbert.dna.sequences import BAD, CANONICAL, canonical, random_windows, reverse_complements, windows
 from kmerbert.errors import counted
-from kmerbert.reading.bad_rows import RowError
+from kmerbert.reading.bad_rows import CORRECT_IT, RowError
 from kmerbert.reading.labels import LabelTransform
 from kmerbert.reading.sources import Batch, Source, as_text, to_numbers
-from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer
+from tokenization_kmer import N_ADDED, Flanks, KmerTokenizer, is_kmers
 
 logger = logging.getLogger(__name__)
 # Names that tables use for the splits, in lower case, and the number of each split.
@@ -281,7 +281,11 @@ def _canonical(array: pa.StringArray, bad_row: Callable[[int, str, str], RowErro
         try:
             canonical(array[row].as_py())
         except ValueError as error:
-            raise bad_row(row, array[row].as_py(), str(error)) from None
+            text = array[row].as_py()
+            advice = (
+                "" if is_kmers(text) else f"; {CORRECT_IT}"
+            )  # k-mers are in all rows, and the message says what to write
+            raise bad_row(row, text, f"{error}{advice}") from None
     return pa.StringArray.from_buffers(len(array), pa.py_buffer(offsets), pa.py_buffer(letters)).to_pylist()
 
 

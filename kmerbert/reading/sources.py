@@ -27,7 +27,7 @@ import pyarrow.parquet
 from kmerbert.dna.sequences import describe_bad_letter, is_dna
 from kmerbert.errors import one_line
 from kmerbert.files import COMPRESSIONS, file_checksum, split_endings
-from kmerbert.reading.bad_rows import RowError
+from kmerbert.reading.bad_rows import CORRECT_IT, RowError
 from kmerbert.reading.delimited import NUMBER, SHORT_DNA, SURELY_DNA, Batch, DelimitedFile, Head
 from kmerbert.reading.excel import ExcelSheet
 from kmerbert.reading.text import open_bytes, read_blocks, read_lines
@@ -274,7 +274,7 @@ class FileSource:
         headerless_label: Name of the number's column in a file without a header.
         checksum_dir: As for `file_checksum`.
         has_header: Whether the first row of delimited text names the columns; None to tell by the row.
-        sheet: Name of the sheet of an Excel file; None for the only one that has rows.
+        sheet: Name of the sheet of an Excel file; None for the only one that has rows or, of several, DNA.
     """
 
     path: Path
@@ -831,13 +831,13 @@ def to_numbers(values: pa.Array, source: Source, rows: np.ndarray, column: str) 
         for number, text in zip(rows, texts, strict=True):
             if not is_number(text):
                 hint = _number_hint(text, commas)
-                reason = f"{column} is {text[:40]!r}: allowed are numbers{hint}"
+                reason = f"{column} is {text[:40]!r}: allowed are numbers{hint}; {CORRECT_IT}"
                 raise RowError(source, number, column, text, reason) from None
         numbers = np.array([np.nan if text in MISSING else float(text) for text in texts])
     if (is_infinite := np.abs(numbers) > np.finfo(np.float32).max).any():
         row = int(is_infinite.argmax())
         value = values[row].as_py()
-        reason = f"{column} is {str(value)[:40]}: allowed are finite numbers (float32)"
+        reason = f"{column} is {str(value)[:40]}: allowed are finite numbers (float32); {CORRECT_IT}"
         raise RowError(source, rows[row], column, value, reason)
     return numbers
 

@@ -689,3 +689,14 @@ def test_an_id_column_that_is_not_there(make: MakeModel) -> None:
     table = pd.DataFrame({"sequence": ["ACGTACGT"], "name": ["a"]})
     with fails("no column 'Name' (`id_column`)", "'sequence', 'name'", "did you mean 'name'?"):
         load(make("model")).predict(table, id_column="Name")
+
+
+def test_names_of_the_table_that_are_not_written(make: MakeModel, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    table = pd.DataFrame({"sequence": ["ACGTACGT", "CCGGTACC"], "oligo id": ["p-a", "p-b"]})
+    predictor = load(make("model"))
+    assert predictor.predict(table)["id"].tolist() == ["1", "2"]
+    told = "the table: ids are the rows' numbers; `id_column` 'oligo id' writes those of the table"
+    assert caplog.messages.count(told) == 1
+    predictor.predict(table, id_column="oligo id")
+    assert caplog.messages.count(told) == 1

@@ -149,8 +149,8 @@ def test_pieces_are_drawn_as_they_are_written(tmp_path: Path) -> None:
 
 
 def test_names_that_do_not_say_the_format() -> None:
-    with fails("`output_file` p.xlsx", ".tsv .csv .txt .json .parquet", ".gz .zst .bz2"):
-        output_format(Path("p.xlsx"))
+    with fails("`output_file` p.ods", ".tsv .csv .txt .json .parquet", ".gz .zst .bz2"):
+        output_format(Path("p.ods"))
     with fails("`output_file` p.parquet.gz"):
         output_format(Path("p.parquet.gz"))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kmerbert.reading.guess import Guess, guess_columns
+from kmerbert.reading.guess import Guess, find_names, guess_columns
 from kmerbert.reading.sources import FileSource, MemorySource, Source
 from tests.support.messages import check_message, fails
 from tests.support.tiny_runs import random_dna
@@ -108,3 +108,11 @@ def test_fasta_headerless_tables_and_titles_are_left_to_the_reader(tmp_path: Pat
         source = FileSource(tmp_path / name, headerless_label="expression")
         assert guess(source) == Guess(), name
     assert guess(FileSource(tmp_path / "absent.tsv")) == Guess()
+
+
+def test_a_column_that_can_name_the_rows() -> None:
+    names = [f"oligo {letter}" for letter in "abcdefgh"]
+    columns = {"Oligo": DNA, "x": VALUES, "gene": ["lacZ"] * 8, "name": names, "later": names}
+    assert find_names(table(**columns)) == "name"
+    assert find_names(table(**columns), ["name", "later"]) is None
+    assert find_names(table(Oligo=DNA[:1], name=names[:1])) is None  # one row says nothing

@@ -113,6 +113,19 @@ def test_output_that_cannot_be_written_fails_before_any_work(
         check_folder(Path("x"), "`output_dir` x")
 
 
+def test_excel_is_not_written(table: Path, tmp_path: Path, failure: Callable[..., str]) -> None:
+    line = failure(table, tmp_path / "p.xlsx")
+    check_message(line, "--output_file p.xlsx: Excel files are not written", ".csv or .tsv, which Excel opens")
+
+
+def test_rows_that_cannot_be_used_are_to_be_corrected(tmp_path: Path, failure: Callable[..., str]) -> None:
+    source = write_table(tmp_path / "in.tsv", id=["a", "b"], sequence=["ACGT", "ACQT"], y=[1, "high"])
+    check_message(failure(source, tmp_path / "p.tsv"), "in.tsv, line 3: letter 'Q'", "; correct or delete the row")
+    source = write_table(tmp_path / "in.tsv", id=["a", "b"], sequence=["ACGT", "ACTT"], y=[1, "high"])
+    line = failure(source, tmp_path / "p.tsv", "--label_column=y")
+    check_message(line, "in.tsv, line 3: y is 'high'", "; correct or delete the row")
+
+
 def test_a_check_writes_nothing(tmp_path: Path) -> None:
     check_folder(tmp_path / "a" / "b", "`output_dir`")
     check_output(tmp_path / "a" / "p.tsv", ["x"], overwrite=False, inputs={"keys_file": None, "input_file": "none"})
