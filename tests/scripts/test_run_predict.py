@@ -251,7 +251,7 @@ def test_mistakes(runs: Path, table: Path, tmp_path: Path, error_line: Callable[
         ([model, output, f"--input_file={tmp_path / 'none.tsv'}"], ("none.tsv", "no such file")),
         ([model, output, f"--input_file={tmp_path / 'empty.tsv'}"], ("empty.tsv", "no rows")),
         ([model, source, f"--output_file={tmp_path / 'old.tsv'}"], ("--output_file old.tsv", "--overwrite")),
-        ([model, source, f"--output_file={tmp_path / 'p.xls'}"], ("--output_file p.xls", ".tsv", ".parquet")),
+        ([model, source, f"--output_file={tmp_path / 'p.ods'}"], ("--output_file p.ods", ".tsv", ".parquet")),
         ([model, output, source, f"--keys_file={tmp_path / 'list.json'}"], ("list.json", '{"row": value')),
         ([model, output, source, "--label_column=x,y"], ("--label_column x,y", "strength")),
         ([model, output, source, "--label_column=x"], ("in.tsv", "'x'", "'id', 'sequence'")),
