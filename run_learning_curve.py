@@ -18,8 +18,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ from kmerbert.figures import plot_learning_curve
 from kmerbert.files import check_folder, read_json, whole_file, write_text
 from kmerbert.models.loading import load_config, load_tokenizer, max_tokens
 from kmerbert.scoring.baselines import Baselines
-from kmerbert.scoring.learning_curve import LearningCurve, describe
+from kmerbert.scoring.learning_curve import LEAST_SIZES, LearningCurve, describe
 from kmerbert.scoring.metrics import regression_metrics
 from kmerbert.splitting.groups import read_sequences
 from kmerbert.tokens.batches import TokenDataset
@@ -84,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
             )
     set_up_logging(True)
     check_launch(1)
-    if remark := settle_columns(data_args):
-        logger.info("%s", remark)
+    remark = settle_columns(data_args)
     logging.getLogger("kmerbert").setLevel(logging.WARNING)  # what is said of each training is in its log
     settings = run_settings(training_args, model_args, data_args) | changeable_settings(training_args)
     folder = Path(training_args.output_dir)
@@ -93,23 +93,46 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     try:
         flags = without_flags(words, [field.name for field in fields(args)] + ["output_dir", "seed"])
         points = read_points(folder)
-        for seed in args.seed_numbers:
-            for fraction in args.shares:
-                if not any((point.fraction, point.seed) == (fraction, seed) for point in points):
-                    own_folder = folder / f"fraction_{fraction:g}_seed_{seed}"
-                    began = time.monotonic()
-                    train(
-                        own_folder,
-                        [*flags, f"--train_fraction={fraction}", f"--sample_seed={seed}", f"--seed={seed}"],
-                        args.launcher,
-                    )
-                    own = replace(data_args, train_fraction=fraction, sample_seed=seed)
-                    points.append(score(own_folder, own, training_args))
-                    write_points(folder, points)
-                    logger.info("%s, %.0f s", describe_point(points[-1]), time.monotonic() - began)
+        wanted = list(product(args.seed_numbers, args.shares))
+        done = {(point.seed, point.fraction) for point in points}
+        missing = [pair for pair in wanted if pair not in done]
+        shortest = "; --seeds 0 --fractions 0.25,0.5,1 would be the shortest" if len(wanted) > LEAST_SIZES else ""
+        logger.info("%d trainings, %d done%s", len(wanted), len(wanted) - len(missing), shortest)
+        if remark:
+            logger.info("%s", remark)
+        seconds: dict[float, float] = {}
+        for number, (seed, fraction) in enumerate(missing, 1):
+            own_folder = folder / f"fraction_{fraction:g}_seed_{seed}"
+            began = time.monotonic()
+            train(
+                own_folder,
+                [*flags, f"--train_fraction={fraction}", f"--sample_seed={seed}", f"--seed={seed}"],
+                args.launcher,
+            )
+            own = replace(data_args, train_fraction=fraction, sample_seed=seed)
+            points.append(score(own_folder, own, training_args))
+            write_points(folder, points)
+            seconds[fraction] = time.monotonic() - began
+            left = [share for _, share in missing[number:]]
+            minutes = f"; about {minutes_left(seconds, left):.0f} minutes left, or less" if left else ""
+            logger.info("%s, %.0f s%s", describe_point(points[-1]), seconds[fraction], minutes)
         return write_curve(folder, points, args)
     finally:
         lock.release()
+
+
+def minutes_left(seconds: Mapping[float, float], left: Sequence[float]) -> float:
+    """Estimates how long trainings take; larger shares than were trained so far, as long as if each row took its time.
+
+    Args:
+        seconds: Share of the rows -> how long its last training took.
+        left: Shares of the rows of the trainings that are left.
+
+    >>> minutes_left({0.25: 60.0, 0.5: 90.0}, [0.25, 1.0])
+    4.0
+    """
+    largest = max(seconds)
+    return sum(seconds.get(share, seconds[largest] * share / largest) for share in left) / 60
 
 
 def take_folder(folder: Path, settings: dict[str, object]) -> FolderLock:

@@ -51,6 +51,7 @@ PAGE_COLOURS = {
 }
 # Rows in a part of an axis for which a median or a correlation is shown, and parts of an axis.
 LEAST_ROWS, MOST_PARTS = 10, 10
+LEAST_BINS, MOST_BINS = 10, 40  # of a histogram
 
 
 def plot_predicted_against_measured(
@@ -216,7 +217,7 @@ def plot_learning_curve(
     Args:
         series: Name of a model -> training rows (m,) and r (m,) of its trainings.
         curves: Name of a model -> rows (p,), rising, expected r (p,), and the ends of its interval (p,) each. Beyond the
-            measured rows, the curve is dashed.
+            measured rows, the curve is dashed. Ends that are NaN mean that there is no interval.
         ax: Axes to draw on.
         title: Heading.
         held_out: Which rows r is of.
@@ -228,7 +229,9 @@ def plot_learning_curve(
             continue
         at, expected, low, high = (np.asarray(values, np.float64) for values in curves[name])
         is_measured = at <= np.max(n_rows)
-        ax.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1, label=f"{name}, 95 % interval")
+        if np.isfinite(low).all():
+            band = {"color": colour, "alpha": 0.15, "linewidth": 0, "zorder": 1}
+            ax.fill_between(at, low, high, label=f"{name}, 95 % interval", **band)
         ax.plot(at[is_measured], expected[is_measured], color=colour, linewidth=1.3, zorder=2)
         beyond = at >= at[is_measured][-1]
         ax.plot(at[beyond], expected[beyond], color=colour, linewidth=1.3, linestyle=(0, (4, 2)), zorder=2)
@@ -240,7 +243,14 @@ def plot_learning_curve(
     ax.xaxis.set_major_formatter(lambda n, _: f"{n:,.0f}")
     ax.set(xlabel="training rows", ylabel=f"Pearson r of the {held_out} rows", title=title)
     _tidy(ax)
-    ax.legend(loc="lower right", frameon=False)
+    handles = ax.get_legend_handles_labels()[0]
+    if curves:
+        handles.append(Line2D([], [], color=GREY, linewidth=1.3, linestyle=(0, (4, 2)), label="expected"))
+    if any(np.isnan(low).any() for _, _, low, _ in curves.values()):
+        n_seeds = max(np.unique(n, return_counts=True)[1].max() for n, _ in series.values())
+        reason = "one seed" if n_seeds == 1 else "too few trainings"
+        handles.append(Line2D([], [], linestyle="none", label=f"no interval: {reason}"))
+    ax.legend(handles=handles, loc="lower right", frameon=False)
     return ax
 
 
@@ -271,7 +281,8 @@ def plot_histograms(values: Mapping[str, ArrayLike], ax: Axes | None = None, lab
     if not known:
         raise ValueError("nothing to draw: `values` has no number")
     ax = ax or new_axes(4.8, 3.3)
-    edges = _histogram_edges(np.concatenate(list(known.values())))
+    n_bins = np.ceil(2 * np.cbrt(min(map(len, known.values()))))  # Rice's rule: more bins have holes by chance
+    edges = _histogram_edges(np.concatenate(list(known.values())), int(np.clip(n_bins, LEAST_BINS, MOST_BINS)))
     styles = zip((BLUE, VERMILLION, GREEN), ("-", "--", ":"), strict=True)
     for (name, array), (colour, dashes) in zip(known.items(), styles, strict=False):
         shares = 100 * np.histogram(array, edges)[0] / len(array)
@@ -285,14 +296,24 @@ def plot_histograms(values: Mapping[str, ArrayLike], ax: Axes | None = None, lab
     return ax
 
 
-def _histogram_edges(values: np.ndarray) -> np.ndarray:
-    """Edges of at most 40 bins, around whole numbers if all values (n,) are."""
-    low, high = float(values.min()), float(values.max())
-    if (values == np.round(values)).all():
-        width = -(-int(high - low + 1) // 40)
-        n_bins = -(-int(high - low + 1) // width)
-        return low - 0.5 + width * np.arange(n_bins + 1)
-    return np.linspace(low, high, 41)
+def _histogram_edges(values: np.ndarray, n_bins: int) -> np.ndarray:
+    """Edges of at most so many bins (n_bins + 1,).
+
+    Values (n,) such as whole numbers, or GC contents of sequences of one length, are multiples of a step. Bins are then
+    whole steps wide, and their edges lie halfway between possible values: otherwise, some would hold more of these than
+    others, and some none.
+    """
+    distinct = np.unique(values)
+    low, high = float(distinct[0]), float(distinct[-1])
+    if low == high:
+        return np.array([low - 0.5, low + 0.5])
+    step = np.diff(distinct).min()
+    n_steps = (distinct - low) / step
+    if len(distinct) < 3 or not np.allclose(n_steps, np.round(n_steps), rtol=0, atol=0.01):
+        return np.linspace(low, high, n_bins + 1)
+    n_values = round(n_steps[-1]) + 1
+    width = -(-n_values // n_bins)
+    return low + step * (width * np.arange(-(-n_values // width) + 1) - 0.5)
 
 
 def plot_residuals(

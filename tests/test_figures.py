@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import stats
 
 from kmerbert import figures
 from kmerbert.figures import (
@@ -227,6 +228,24 @@ class TestHistograms:
             assert len(patch.get_data().values) <= 40
             assert patch.get_data().values.sum() == pytest.approx(100)
 
+    def test_bins_are_whole_steps_of_the_gc_content(self) -> None:
+        sizes = {"train": 3000, "test": 300}
+        n_gc = {split: stats.binom.ppf((np.arange(n) + 0.5) / n, 110, 0.5) for split, n in sizes.items()}
+        ax = plot_histograms({split: 100 * n / 110 for split, n in n_gc.items()})
+        for patch, n in zip(ax.patches, n_gc.values(), strict=True):
+            shares, edges, _ = patch.get_data()
+            assert np.unique(np.diff(edges * 110 / 100).round(6)).tolist() == [3]
+            assert (edges[0] * 110 / 100) % 1 == pytest.approx(0.5)
+            assert shares * len(n) / 100 == pytest.approx(np.histogram(n, edges * 110 / 100)[0])
+            filled = np.flatnonzero(shares)
+            assert len(filled) == np.ptp(filled) + 1
+
+    @pytest.mark.parametrize(("n", "n_bins"), [(12, 10), (1000, 20), (20_000, 40)])
+    def test_few_rows_have_few_bins(self, n: int, n_bins: int) -> None:
+        values = np.random.default_rng(0).random(20_000)
+        patch, _ = plot_histograms({"train": values, "test": values[:n]}).patches
+        assert len(patch.get_data().values) == n_bins
+
     def test_nothing_to_draw(self) -> None:
         with fails("`values`"):
             plot_histograms({"train": [np.nan]})
@@ -375,4 +394,13 @@ def test_a_learning_curve_is_dashed_beyond_the_measured_rows() -> None:
     assert lines_of(ax)["ridge"] == [[100, 0.4], [400, 0.45]]
     assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_xscale()) == ("training rows", "Pearson r of the test rows", "log")
     assert [label.get_text() for label in ax.get_xticklabels()] == ["102", "400", "800"]
-    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"model", "model, 95 % interval", "ridge"}
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {
+        *("model", "model, 95 % interval", "ridge", "expected")
+    }
+
+
+def test_a_learning_curve_of_one_seed_has_no_interval() -> None:
+    at, r, nothing = np.array([100.0, 200, 400, 800]), np.array([0.5, 0.6, 0.7, 0.75]), np.full(4, np.nan)
+    ax = plot_learning_curve({"model": ([100, 200, 400], [0.5, 0.6, 0.7])}, {"model": (at, r, nothing, nothing)})
+    assert not ax.collections
+    assert legend_of(ax) == ["model", "expected", "no interval: one seed"]

@@ -57,7 +57,10 @@ def test_a_curve_of_three_sizes(
         assert json.loads((run / "config.json").read_text())["n_training_rows"] == point.rows
     tested = [set(pd.read_csv(path, sep="\t")["sequence"]) for path in folder.glob("*/test_predictions.tsv")]
     assert all(rows == tested[0] for rows in tested)
-    said = capsys.readouterr().out.splitlines()[-4:]  # after those of the trainings
+    captured = capsys.readouterr()
+    said = captured.out.splitlines()[-4:]  # after those of the trainings
+    assert captured.err.startswith("3 trainings, 0 done\n")
+    assert captured.err.count(" minutes left, or less\n") == 2
     assert said[0].startswith("with all 105 training rows: r ")
     assert [line[:28] for line in said[1:3]] == ["with 50 more rows expect r 0"[:28], "with 100 more rows expect r "]
     content = json.loads((folder / "learning_curve.json").read_text())
@@ -72,8 +75,15 @@ def test_a_curve_of_three_sizes(
     assert len(trained) == 3
     with fails("`num_train_epochs` 1", "2"):
         run_learning_curve.main([*argv, "--num_train_epochs=2"])
+    capsys.readouterr()
     run_learning_curve.main([*argv, "--seeds=3,2"])
+    shortest = "--seeds 0 --fractions 0.25,0.5,1 would be the shortest"
+    assert capsys.readouterr().err.startswith(f"6 trainings, 3 done; {shortest}\n")
     assert trained[3:] == [f"fraction_{fraction}_seed_2" for fraction in ("0.25", "0.5", "1")]
+
+
+def test_the_minutes_that_are_left() -> None:
+    assert run_learning_curve.minutes_left({0.25: 60.0, 0.5: 90.0}, [0.25, 1.0]) == 4  # 60 s and twice 90 s
 
 
 def test_flags_that_are_not_for_a_curve(table: Path, tmp_path: Path) -> None:
