@@ -85,16 +85,19 @@ def evaluate_table(args: EvaluationArguments) -> Results:
         if groups := correlations({"this model": metrics} | baselines, comparison.outputs, n_rows):
             figures["correlations.png"] = plot_correlations(groups, highest)
     files = {"predictions": args.predictions_file, "baseline": args.baseline_file, "run": args.run_dir}
+    title = Path(args.predictions_file).name
+    split = f"rows of {title}"
     facts = ReportFacts(
-        title=Path(args.predictions_file).name,
+        title=title,
         summary="Predictions compared with measured values.",
         outputs=comparison.outputs,
-        predictions={"evaluated": comparison.table},
-        metrics={"evaluated": metrics},
-        baselines={name: {"evaluated": values} for name, values in baselines.items()},
+        predictions={split: comparison.table},
+        metrics={split: metrics},
+        baselines={name: {split: values} for name, values in baselines.items()},
         ceiling=highest,
         verdict=[line for line in table if line.startswith("warning: ")] + remarks + metrics["verdict"],
         unit=unit,
+        has_linear_term=bool(config.get("linear_term")),
         settings={name: path for name, path in files.items() if path}
         | {"versions": ", ".join(f"{name} {version(name)}" for name in ("numpy", "scipy"))},
         program=SOFTWARE,
@@ -287,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     write_results(
         folder, metrics, figures, report and replace(report, command=command_line(SOFTWARE, argv), **training)
     )
-    print(*lines, sep="\n")
+    print(*lines, f"{'report and figures' if report else 'figures'}: {folder}", sep="\n")
     return metrics
 
 

@@ -200,7 +200,7 @@ def cross_validate(
         settings["validation rows"] = "all but the test rows, each predicted by the model that has not seen it"
         settings["folds"] = f"{len(names)}; mean and SD of their models: {describe_folds(result.mean, result.sd)}"
         chosen = chosen_by_validation(training_args, result.model.config.member_configs)
-        verdict = judge(folder, result.baselines, chosen, NEXT_COMMAND, ceiling)
+        verdict = judge(folder, result.baselines, chosen, NEXT_COMMAND, ceiling, has_folds=True)
         card = describe(data_args, model_args, result.tokenizer, metrics, settings, verdict, len(names))
         write_card(folder.path, repository or folder.path.name, card, result.model.config)
         folds = [
@@ -372,6 +372,7 @@ def fit(
             training_sequences=rows.sequences,
             training_labels=rows.labels,
             log_history=trainer.state.log_history,
+            has_linear_term=blend is not None,
             saved_step=saved_step(trainer),
         )
     return Fitted(trainer, card, metrics)
@@ -454,7 +455,7 @@ def describe(
         metrics=select_metrics(metrics, REGRESSION_METRICS),
         baselines=verdict.baselines if verdict else {},
         verdict=verdict.lines if verdict else (),
-        settings=settings,
+        settings={**settings, **({"groups": data_args.group_column} if data_args.group_column else {})},
         base_model=model_args.model_name_or_path,
     )
 

@@ -51,6 +51,7 @@ PAGE_COLOURS = {
 }
 # Rows in a part of an axis for which a median or a correlation is shown, and parts of an axis.
 LEAST_ROWS, MOST_PARTS = 10, 10
+LONGEST_LINE = 45  # letters, of the label of an axis
 LEAST_BINS, MOST_BINS = 10, 40  # of a histogram
 
 
@@ -62,6 +63,7 @@ def plot_predicted_against_measured(
     title: str = "",
     same_scale: bool | None = None,
     is_difference: bool = False,
+    name: str = "",
 ) -> Axes:
     """Draws predictions against measured values: few rows as points, many as counts in hexagons.
 
@@ -76,6 +78,7 @@ def plot_predicted_against_measured(
             doi:10.1038/s41587-024-02414-w.) None: decided by `on_same_scale`.
         is_difference: Whether both are differences between two sequences. The axes then say so and are crossed at zero,
             in their middle: predictions of the right sign lie in two of the four quarters.
+        name: What was measured, for the axis labels.
 
     Returns:
         The axes; Pearson's r, Spearman's rho and the number of rows are in a corner.
@@ -104,14 +107,23 @@ def plot_predicted_against_measured(
     else:
         _draw_counts(ax, x, y, (*x_limits, *y_limits), "pairs" if is_difference else "rows")
     ax.set(xlim=x_limits, ylim=y_limits, box_aspect=1, title=title)
-    what = " difference" if is_difference else ""
+    what = (name and f" {name}") + (" difference" if is_difference else "")
     y_unit = unit if same_scale else "the model's own scale"
-    ax.set_xlabel(f"measured{what}" + (f" ({unit})" if unit else ""))
-    ax.set_ylabel(f"predicted{what}" + (f" ({y_unit})" if y_unit else ""))
+    ax.set_xlabel(axis_label(f"measured{what}", unit))
+    ax.set_ylabel(axis_label(f"predicted{what}", y_unit))
     box = {"boxstyle": "round,pad=0.35", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
     ax.text(0.035, 0.965, _agreement(y, x), transform=ax.transAxes, va="top", bbox=box, zorder=3, linespacing=1.35)
     _tidy(ax)
     return ax
+
+
+def axis_label(text: str, unit: str = "") -> str:
+    """Joins a text and its unit, if there is one, in lines that an axis has room for.
+
+    >>> axis_label("measured YFP mean", "log2 a.u.")
+    'measured YFP mean (log2 a.u.)'
+    """
+    return fill(text + (f" ({unit})" if unit else ""), LONGEST_LINE)
 
 
 def _draw_points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
@@ -324,6 +336,7 @@ def plot_residuals(
     label: str = "",
     unit: str = "",
     title: str = "",
+    name: str = "",
 ) -> Axes:
     """Draws what predictions are too high or too low by, against another number of the same rows.
 
@@ -334,6 +347,7 @@ def plot_residuals(
         label: Name of `values`, with its unit.
         unit: Unit of the measured values.
         title: Heading.
+        name: What was measured, for the vertical axis.
 
     Returns:
         The axes, with a point for each of up to 2,000 rows. Rows are also divided into up to ten parts of about equally
@@ -357,7 +371,8 @@ def plot_residuals(
         ax.vlines(middle, low, high, color=VERMILLION, linewidth=1, zorder=3)
         ax.vlines(middle, first, third, color=VERMILLION, linewidth=4, zorder=3)
         ax.plot(middle, median, "s", color="black", markersize=4, zorder=4)
-    ax.set(xlabel=label, ylabel="predicted \N{MINUS SIGN} measured" + (f" ({unit})" if unit else ""), title=title)
+    difference = f"predicted \N{MINUS SIGN} measured {name}".rstrip()
+    ax.set(xlabel=label, ylabel=axis_label(difference, unit), title=title)
     _tidy(ax)
     return ax
 
@@ -379,6 +394,7 @@ def plot_coverage(
     ax: Axes | None = None,
     unit: str = "",
     title: str = "",
+    name: str = "",
 ) -> Axes:
     """Draws what share of measured values prediction intervals hold, from low to high predictions.
 
@@ -387,6 +403,7 @@ def plot_coverage(
         ax: Axes to draw on.
         unit: Unit of the measured values.
         title: Heading.
+        name: What was measured, for the horizontal axis.
 
     Returns:
         The axes: the share of all rows as a line and, for up to ten parts of the rows, a point with its 95 % confidence
@@ -406,7 +423,8 @@ def plot_coverage(
         middle = np.median(predicted[rows])
         ax.vlines(middle, 100 * ends.low, 100 * ends.high, color=BLUE, linewidth=1.5)
         ax.plot(middle, 100 * is_inside[rows].mean(), "o", color=BLUE, markersize=5)
-    ax.set(xlabel="predicted" + (f" ({unit})" if unit else ""), ylabel="measured values inside (%)", title=title)
+    xlabel = axis_label(f"predicted {name}".rstrip(), unit)
+    ax.set(xlabel=xlabel, ylabel="measured values inside (%)", title=title)
     ax.set_ylim(0, 102)
     _tidy(ax)
     ax.legend(loc="lower center", frameon=False)

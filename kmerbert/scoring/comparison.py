@@ -105,10 +105,10 @@ class Comparison:
                 lines.append(f"warning: predictions of the {label} do not vary: they count as r = rho = 0")
         return lines
 
-    def verdict(self, rows: str = "rows", ceiling: str = "") -> list[str]:
+    def verdict(self, rows: str = "rows", **sentences: str) -> list[str]:
         """Says in a few lines what the model is worth; arguments as for `verdict`."""
         predicted = {self.baseline_name if name == "baseline" else name: x for name, x in self.predicted.items()}
-        return verdict(predicted, self.measured, self.outputs, rows, ceiling)
+        return verdict(predicted, self.measured, self.outputs, rows, **sentences)
 
     def trained_line(self, config: Mapping[str, Any]) -> str | None:
         """Returns a warning if a model was trained on these sequences, as far as its configuration tells; None if not."""

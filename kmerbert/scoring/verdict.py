@@ -118,6 +118,7 @@ def verdict(
     outputs: Sequence[str],
     rows: str,
     ceiling: str = "",
+    advice: str = "more rows would tell",
 ) -> list[str]:
     """Says in plain lines what a model is worth.
 
@@ -127,6 +128,7 @@ def verdict(
         outputs: Names of the outputs.
         rows: What the rows are, such as "test rows, which the training never saw".
         ceiling: A sentence about the best r that is possible; empty if that is not known.
+        advice: What would tell whether the model or a baseline is better, where this is not clear.
 
     Returns:
         Lines: the model, each baseline, the ceiling, the use.
@@ -141,7 +143,7 @@ def verdict(
         for name, s in zip(names, scores, strict=True)
     ]
     lines = [f"this model: {_joined(shown)} on {n:,} {rows}"]
-    lines += [_compared(name, predicted, measured, names, scores) for name in predicted if name != "model"]
+    lines += [_compared(name, predicted, measured, names, scores, advice) for name in predicted if name != "model"]
     lines.append(ceiling or "ceiling: not known; name the columns of replicates with `replicate_columns`")
     return [*lines, _use(names, scores)]
 
@@ -157,9 +159,10 @@ def _compared(
     measured: np.ndarray,
     names: Sequence[str],
     scores: Sequence[Score],
+    advice: str,
 ) -> str:
     """One line: is the model better than a baseline?"""
-    texts = []
+    texts, is_clear = [], True
     for output, (name, own) in enumerate(zip(names, scores, strict=True)):
         known = ~np.isnan(measured[:, output])
         first, second = predicted["model"][known, output], predicted[baseline][known, output]
@@ -167,9 +170,10 @@ def _compared(
         both = float(np.corrcoef(first, second)[0, 1]) if np.ptp(first) > 0 and np.ptp(second) > 0 else 0.0
         low, high = difference_interval(own.r, other.r, both, own.n)
         judged = "the model is better" if low > 0 else "the model is WORSE" if high < 0 else "no clear difference"
+        is_clear = is_clear and not low <= 0 <= high
         interval = f"{own.r - other.r:+.3f}, {low:+.3f} to {high:+.3f}"
         texts.append(f"{name + ': ' if name else ''}r {other.r:.3f}, so {judged} ({interval})")
-    return f"{NAMES.get(baseline, baseline)}: {_joined(texts)}"
+    return f"{NAMES.get(baseline, baseline)}: {_joined(texts)}{'' if is_clear else f'; {advice}'}"
 
 
 def _use(names: Sequence[str], scores: Sequence[Score]) -> str:
@@ -186,6 +190,6 @@ def _use(names: Sequence[str], scores: Sequence[Score]) -> str:
             use = "enriching a large set, not for single sequences"
         share = f"of the {s.n_top:,} predicted highest, {s.n_both:,} are among the {s.n_top:,} measured highest"
         chance = f"(by chance {s.n_top * TOP:.2g})"
-        error = f"typical error {s.rmse:.3g}, SD of the values {s.sd:.3g}"
+        error = f"error (RMSE) {s.rmse:.3g}, SD of the values {s.sd:.3g}"
         texts.append(f"{name + ': ' if name else ''}{use}; {share} {chance}; {error}")
     return f"good for: {_joined(texts)}"

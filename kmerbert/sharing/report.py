@@ -38,6 +38,8 @@ TRAINING_ROWS, SIMILARITY_ROWS, SIMILARITY_BASES = 50_000, 2_000, 20_000_000
 SIMILARITY_EDGES = (0, 10, 30, 50, 70, 90, 100)  # percent
 # With fewer rows, what metrics and figures say may be chance.
 FEW_ROWS = 10
+# Splits that are called "test rows"; others are shown as they are named.
+SPLITS = ("train", "validation", "test")
 SEED = 0  # of the rows that are drawn
 
 
@@ -83,6 +85,8 @@ class ReportFacts:
         calibrated_on: Name of the rows whose errors the intervals were learnt from, if that is known.
         counts: What else there is to say of the data -> number of rows or groups, such as rows that were left out.
         log_history, saved_step: `log_history` of the Trainer's state, and the step whose weights were saved, if known.
+            Without a log, the report says nothing of the training.
+        has_linear_term: Whether the saved model adds ridge regression to the network whose training was logged.
         settings: Names and values.
         command: The command line.
         program: The script that writes the report.
@@ -108,6 +112,7 @@ class ReportFacts:
     counts: Mapping[str, int] = field(default_factory=dict)
     log_history: Sequence[Mapping[str, Any]] = ()
     saved_step: int | None = None
+    has_linear_term: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
     program: str = ""
@@ -164,7 +169,16 @@ class _Scored(NamedTuple):
     @property
     def label(self) -> str:
         """What it is, for captions."""
-        return f"{self.name}, {self.split} rows" if self.name else f"{self.split} rows"
+        return f"{self.name}, {rows_of(self.split)}" if self.name else rows_of(self.split)
+
+
+def rows_of(split: str) -> str:
+    """What the rows of a split are called.
+
+    >>> [rows_of(split) for split in ("test", "rows of promoters.tsv")]
+    ['test rows', 'rows of promoters.tsv']
+    """
+    return f"{split} rows" if split in SPLITS else split
 
 
 def write_report(path: Path, facts: ReportFacts) -> None:
@@ -187,7 +201,7 @@ def report_html(facts: ReportFacts) -> str:
         page.result,
         *([page.folds] if facts.folds else []),
         page.data,
-        page.training,
+        *([page.training] if facts.folds or facts.log_history else []),
         page.agreement,
         page.errors,
         page.intervals,
@@ -252,7 +266,7 @@ class _Page:
         self._draw_correlations(section)
         if not facts.baselines:
             section.notes.append("There is no baseline: whether a simpler model does as well is not known.")
-        few = [f"{n} {split} rows" for (split, _), n in n_rows.items() if n < FEW_ROWS]
+        few = [f"{n} {rows_of(split)}" for (split, _), n in n_rows.items() if n < FEW_ROWS]
         section.notes += [f"Only {each}: such results may be chance." for each in dict.fromkeys(few)]
         if facts.n_training_rows:
             missing = [split for split in ("validation", "test") if split not in facts.predictions]
@@ -270,9 +284,10 @@ class _Page:
         if len(models) == 1 or not groups:
             return
         ax = self.figures.plot_correlations(groups, facts.ceiling)
-        alt = f"Pearson r of this model and of what it is compared with, {split} rows"
-        caption = f"{split} rows. All models predict the same rows, so that r of two may differ surely although their intervals "
-        section.pictures.append(self._picture(ax, alt, caption + "overlap: the lines above say so."))
+        alt = f"Pearson r of this model and of what it is compared with, {rows_of(split)}"
+        what = rows_of(split)
+        caption = f"{what[0].upper()}{what[1:]}. All models predict the same rows, so that r of two can differ clearly although "
+        section.pictures.append(self._picture(ax, alt, caption + "their intervals overlap: the lines above say so."))
 
     def folds(self) -> Section:
         """How well each fold is predicted by what was fitted to the others."""
@@ -370,7 +385,8 @@ class _Page:
         for number, name in enumerate(map(_short, self.facts.outputs[:MOST_OUTPUTS])):
             values = {split: array[:, number] for split, array in labels.items()}
             if any(np.isfinite(array).any() for array in values.values()):
-                ax = plot(values, label=self._with_unit("measured value"))
+                label = self.figures.axis_label(f"measured {name or 'value'}", self.facts.unit)
+                ax = plot(values, label=label)
                 caption = f"Measured values{name and ' of ' + name}"
                 section.pictures.append(self._picture(ax, f"Histogram by split: {caption}", caption))
         if len(self.facts.outputs) > MOST_OUTPUTS:
@@ -380,22 +396,26 @@ class _Page:
 
     def training(self) -> Section:
         """The curves of the loss and of the evaluations."""
-        section, log = Section("training", "Training"), self.facts.log_history
+        section, facts, log = Section("training", "Training"), self.facts, self.facts.log_history
 
         def has(key: str) -> bool:
             return any(np.isfinite(row.get(key, np.nan)) for row in log)
 
-        if self.facts.folds:
+        if facts.folds:
             section.notes.append("The curves of each model are in the report of its folder.")
             return section
         if not (has("loss") or has("eval_loss")):
-            section.notes.append("No loss was logged, or none was given.")
+            section.notes.append("No loss was logged.")
             return section
         metric = "pearsonr" if has("eval_pearsonr") else None
         label, ax = METRIC_LABELS.get(metric), self.figures.new_axes(5.2, 3.6)
-        self.figures.plot_training_curves(log, ax, metric=metric, label=label, saved_step=self.facts.saved_step)
+        self.figures.plot_training_curves(log, ax, metric=metric, label=label, saved_step=facts.saved_step)
         alt = "Loss and, if there are validation rows, their correlation against the training step"
         section.pictures.append(self._picture(ax, alt, "The loss is that of standardised values."))
+        if facts.has_linear_term:
+            section.notes.append(
+                "The final model adds ridge regression to the network, so its r differs from the curve."
+            )
         if not has("eval_loss"):
             section.notes.append(
                 "The model was not evaluated while it trained, because there were no rows for it or by request."
@@ -407,7 +427,11 @@ class _Page:
         section = Section("agreement", "Measured and predicted values")
         for output in self.drawn:
             ax = self.figures.plot_predicted_against_measured(
-                output.predicted, output.measured, unit=self.facts.unit, same_scale=self.facts.same_scale
+                output.predicted,
+                output.measured,
+                unit=self.facts.unit,
+                same_scale=self.facts.same_scale,
+                name=output.name,
             )
             alt = f"Predicted against measured values: {output.label}, {len(output.rows):,} with a measured value"
             section.pictures.append(self._picture(ax, alt, output.label))
@@ -441,7 +465,10 @@ class _Page:
                     section.notes.append(f"{output.label}: {name} does not vary.")
                     continue
                 ax = self.figures.plot_residuals(
-                    x, output.predicted[known], output.measured[known], label=unit, unit=self.facts.unit
+                    *(x, output.predicted[known], output.measured[known]),
+                    label=unit,
+                    unit=self.facts.unit,
+                    name=output.name,
                 )
                 caption = f"Errors by {name}: {output.label}"
                 section.pictures.append(self._picture(ax, caption, caption))
@@ -459,7 +486,9 @@ class _Page:
             if output.lower is None or output.upper is None:
                 continue
             ends = output.lower, output.upper
-            ax = self.figures.plot_coverage(output.predicted, output.measured, *ends, unit=self.facts.unit)
+            ax = self.figures.plot_coverage(
+                output.predicted, output.measured, *ends, unit=self.facts.unit, name=output.name
+            )
             caption = f"Measured values inside their interval: {output.label}"
             section.pictures.append(self._picture(ax, caption, caption))
             share = 100 * np.mean((ends[0] <= output.measured) & (output.measured <= ends[1]))
@@ -510,16 +539,22 @@ class _Page:
             )
         known = percent[drawn][np.isfinite(percent[drawn])]
         if not len(known):
-            section.notes.append(f"The {self.last_split} sequences are too short to be compared.")
+            section.notes.append(f"The sequences of the {rows_of(self.last_split)} are too short to be compared.")
             return section
         section.lines = [
-            f"{100 * np.mean(known >= low):.0f} % of {len(known):,} {self.last_split} rows share {low} % or more of their {K}-mers "
+            f"{100 * np.mean(known >= low):.0f} % of {len(known):,} {rows_of(self.last_split)} share {low} % or more of their {K}-mers "
             "with one training row."
             for low in (90, 50)
         ]
         for output in self._of_last_split():
             is_known = np.isfinite(percent[output.rows])
-            if is_known.any():
+            ranges = np.searchsorted(SIMILARITY_EDGES[1:-1], percent[output.rows][is_known], side="right")
+            if len(set(ranges.tolist())) == 1:
+                low, high = SIMILARITY_EDGES[ranges[0] :][:2]
+                section.lines.append(
+                    f"{output.label}: all share {low} to {high} %, so that r cannot be compared between more and less similar rows."
+                )
+            elif is_known.any():
                 ax = self.figures.plot_correlation_by(
                     percent[output.rows][is_known],
                     output.predicted[is_known],
@@ -530,7 +565,7 @@ class _Page:
                 caption = f"Pearson r by similarity to the nearest training row: {output.label}"
                 section.pictures.append(self._picture(ax, caption, caption))
         compared, n = (
-            f"{len(known):,} {self.last_split} rows were compared with {len(training):,}",
+            f"{len(known):,} {rows_of(self.last_split)} were compared with {len(training):,}",
             facts.n_training_rows,
         )
         if max(n, len(sequences)) > len(training):
@@ -632,7 +667,7 @@ def _in_unit(unit: str) -> str:
 
 def _number(value: float | None) -> str:
     """A metric as text, nothing if it is not known."""
-    return "" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.4g}"
+    return "" if value is None else f"{value:z.3f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def _spread(values: ArrayLike | None) -> list[str]:

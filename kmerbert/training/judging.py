@@ -128,6 +128,7 @@ def judge(
     chosen: Sequence[str],
     command: str,
     ceiling: NoiseCeiling | None = None,
+    has_folds: bool = False,
 ) -> Verdict | None:
     """Says what the model of a finished run is worth, by its predictions of the test rows, or otherwise the validation rows.
 
@@ -139,6 +140,7 @@ def judge(
         chosen: What the validation rows chose, such as the checkpoint.
         command: What to type next, with `{}` for the folder.
         ceiling: The best r that is possible, if it is known.
+        has_folds: Whether this is the result of a cross-validation.
 
     Returns:
         None if there are no held-out rows.
@@ -151,7 +153,10 @@ def judge(
     comparison = Comparison.read(str(path / f"{split}_predictions.tsv"), str(ridge) if ridge.exists() else None)
     seen = f"validation rows, which also chose {' and '.join(chosen)}" if chosen else "validation rows"
     rows = "test rows, which the training never saw" if split == "test" else seen
-    lines = [with_dashes(line) for line in comparison.verdict(rows, ceiling.line() if ceiling else "")]
+    sentences = {"ceiling": ceiling.line() if ceiling else ""}
+    if not has_folds:
+        sentences["advice"] = "more test rows or `folds` 5 would tell"
+    lines = [with_dashes(line) for line in comparison.verdict(rows, **sentences)]
     following = command.format(shlex.quote(str(path)))
     result = Verdict(split, lines, dict(baselines.get(split, {})))
     folder.note(VERDICT_FILE)

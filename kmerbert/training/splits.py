@@ -130,7 +130,8 @@ def load_splits(
             rows["train"] = _share(rows["train"], fraction, arguments)
     _check_kept(rows, arguments)
     left_out = {
-        split: _count_copies(merged[split if split in merged else "train"], part) for split, part in rows.items()
+        split: _count_copies(merged[split if split in merged else "train"], part, arguments.duplicates)
+        for split, part in rows.items()
     }
     leaks = find_leaks(rows, arguments.group_column)
     if not stream and not spec.window and arguments.similar_sequences:
@@ -235,10 +236,12 @@ def _check_kept(rows: Mapping[str, SplitRows], arguments: SequenceDataArguments)
             next(part.table.source.batches(kept), None)
 
 
-def _count_copies(merged: Merged, part: SplitRows) -> dict[str, int]:
-    """How many rows are left out of a split because they repeat one of its rows."""
+def _count_copies(merged: Merged, part: SplitRows, duplicates: str) -> dict[str, int]:
+    """How many rows are not in a split of their own because they repeat one of its rows."""
     n_copies = int(merged.n_copies[part.rows].sum()) - len(part.rows)
-    return {"rows left out because they repeat a sequence": n_copies} if n_copies else {}
+    is_mean = duplicates == "average"
+    what = "merged with others of the same sequence" if is_mean else "left out because they repeat a sequence"
+    return {f"rows {what}": n_copies} if n_copies else {}
 
 
 def _drop_leaks(train: SplitRows, leaks: Sequence[Leak]) -> tuple[SplitRows, int]:

@@ -73,7 +73,8 @@ def test_what_is_said(noise: float, ridge_noise: float, judged: str, use: str) -
     check_message(model, "r 0." if noise < 100 else "r ", "300 test rows")
     check_message(ridge, "ridge", judged)
     check_message(ceiling, "0.98")
-    check_message(usage, use, "of the 30 predicted highest")
+    check_message(usage, use, "of the 30 predicted highest", "; error (RMSE) ")
+    assert ridge.endswith("; more rows would tell") == (judged == "no clear difference")
 
 
 def test_few_rows_are_no_verdict() -> None:

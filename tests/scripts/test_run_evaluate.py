@@ -92,7 +92,8 @@ def test_writes_metrics_and_figure(
     names = ["metrics.json", "predicted_against_measured.png", "report.html"]
     assert sorted(file.name for file in folder.iterdir()) == names
     assert (folder / "predicted_against_measured.png").read_bytes().startswith(b"\x89PNG")
-    header, row, *verdict = capsys.readouterr().out.splitlines()
+    header, row, *verdict, where = capsys.readouterr().out.splitlines()
+    assert where == f"report and figures: {folder}"
     assert verdict == ["verdict", *(f"  {line}" for line in metrics["verdict"])]
     assert header.split() == ["n", "r", "rho", "rmse"]
     assert row.split()[:3] == ["model", "40", f"{metrics['pearsonr']:.3f}"]
@@ -313,11 +314,13 @@ def test_the_report_has_the_baseline_the_ceiling_and_the_run(folder: Path, tmp_p
         f"no model can beat r = {metrics['noise_ceiling']:.3f}",
         "r of this model and of what it is compared with",
     )
-    for words in (ceiling, figure, "--replicate_columns first,second", "(bin)"):
+    for words in (ceiling, figure, "--replicate_columns</span> <span>first,second", "rows of p&amp;q.tsv", "(bin)"):
         assert words in report
     for scores in (metrics, metrics["baseline"]):
         assert f'<td class="number">{scores["pearsonr"]:.3f}</td>' in report
-    assert "No loss was logged" not in report
+    assert 'id="training"' in report
+    main([*flags[:4], "--overwrite_output_dir"])
+    assert 'id="training"' not in (folder / "report.html").read_text()
 
 
 def test_figures_of_outputs_with_similar_names() -> None:
@@ -414,7 +417,8 @@ def test_official_score(tiny: TinyChallenge, submission: str, folder: Path, caps
     x, y = (np.delete(values, sorted(tiny.public_rows)) for values in (tiny.predicted, tiny.values))
     assert metrics["r2_all"] == pytest.approx(stats.pearsonr(x, y).statistic ** 2)
     assert metrics["rho_all"] == pytest.approx(stats.spearmanr(x, y).statistic)
-    header, *rows, pearson, spearman = capsys.readouterr().out.splitlines()
+    header, *rows, pearson, spearman, where = capsys.readouterr().out.splitlines()
+    assert where == f"figures: {folder}"
     assert header.split() == ["subset", "weight", "n", "r", "rho"]
     assert len({len(line) for line in (header, *rows, pearson, spearman)}) == 1
     assert [row.split() for row in rows] == [

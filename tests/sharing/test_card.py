@@ -60,6 +60,8 @@ Predicts expression from DNA.
 
 ## Use
 
+`pip install torch transformers`
+
 ```python
 predict = pipeline("text-classification", model="tester/kmer-expression")
 ```

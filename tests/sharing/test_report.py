@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from kmerbert import figures
-from kmerbert.figures import page_svg
+from kmerbert.figures import Axes, page_svg
 from kmerbert.sharing import report
 from kmerbert.sharing.report import Fold, ReportFacts, report_html, write_report
 from tests.support.messages import fails
@@ -177,7 +177,7 @@ def test_nothing_is_loaded(html: str) -> None:
 def test_every_figure_says_what_it_shows(html: str) -> None:
     page = Page(html)
     assert {section: len(alts) for section, alts in page.alts.items()} == {
-        "result": 1, "data": 3, "training": 1, "agreement": 2, "errors": 2, "intervals": 1, "similarity": 1, "settings": 0
+        "result": 1, "data": 3, "training": 1, "agreement": 2, "errors": 2, "intervals": 1, "similarity": 0, "settings": 0
     }  # fmt: skip
     alts = [alt for alts in page.alts.values() for alt in alts]
     assert len(set(alts)) == len(alts) == sum(tag == "figcaption" for tag, _ in page.elements)
@@ -213,10 +213,51 @@ def test_similar_rows_are_counted() -> None:
     training = [*table["sequence"][:10], *random_dna(RANDOM, 30, 40)]
     page = Page(report_html(replace(BARE, predictions={"test": table}, training_sequences=training)))
     assert "25 % of 40 test rows share 90 %" in page.texts["similarity"]
+    assert len(page.alts["similarity"]) == 1
     reverse = [row[::-1].translate(str.maketrans("ACGT", "TGCA")) for row in training]
     for both_strands, share in ((False, 0), (True, 25)):
         facts = replace(BARE, predictions={"test": table}, training_sequences=reverse, both_strands=both_strands)
         assert f"{share} % of 40 test rows share 90 %" in Page(report_html(facts)).texts["similarity"]
+
+
+def test_one_range_of_similarity_is_a_sentence() -> None:
+    table = predictions(40)
+    facts = replace(BARE, predictions={"test": table}, training_sequences=list(table["sequence"]))
+    page = Page(report_html(facts))
+    assert not page.alts["similarity"]
+    assert "test rows: all share 90 to 100 %" in page.texts["similarity"]
+
+
+def test_axes_name_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = []
+
+    def note(ax: Axes, alt: str, prefix: str) -> str:
+        labels.extend((ax.get_xlabel(), ax.get_ylabel()))
+        return ""
+
+    monkeypatch.setattr(figures, "page_svg", note)
+    report_html(
+        replace(BARE, outputs=["YFP mean"], unit="a.u.", predictions={"test": predictions(20)}, same_scale=True)
+    )
+    assert {label for label in labels if "YFP mean" in label} == {
+        *("measured YFP mean (a.u.)", "predicted YFP mean (a.u.)", "predicted \N{MINUS SIGN} measured YFP mean (a.u.)")
+    }
+
+
+def test_the_linear_term_is_not_in_the_curve() -> None:
+    for has_term in (False, True):
+        page = Page(report_html(replace(BARE, log_history=LOG, has_linear_term=has_term)))
+        assert ("adds ridge regression to the network" in page.texts["training"]) == has_term
+
+
+def test_no_number_is_minus_nothing() -> None:
+    metrics = {"test": {"pearsonr": -0.0004, "r2": -0.0006}}
+    page = Page(report_html(replace(BARE, predictions={"test": predictions(20)}, metrics=metrics)))
+    assert page.tables["result"][1][3:6] == ["0.000", "", "-0.001"]
+
+
+def test_commands_wrap_between_words(html: str) -> None:
+    assert "<span>--train_file</span> <span>" in html
 
 
 def test_folds() -> None:
@@ -294,9 +335,9 @@ def test_few_rows(n: int) -> None:
 def test_what_is_missing_is_said() -> None:
     page = Page(report_html(BARE))
     assert not any(page.alts.values())
+    assert "training" not in page.texts
     parts = {
         "result": "No rows were held out",
-        "training": "No loss",
         "agreement": "no predictions",
         "errors": "no predictions",
         "intervals": "calibration_file",
@@ -310,9 +351,9 @@ def test_what_is_missing_is_said() -> None:
         assert text in page.texts["result"]
     assert "no predictions" in page.texts["similarity"]
     bare = predictions(15, intervals=False).drop(columns=["id", "sequence"])
-    page = Page(report_html(replace(BARE, predictions={"evaluated": bare})))
+    page = Page(report_html(replace(BARE, predictions={"rows of a.tsv": bare})))
     assert "Without sequences" in page.texts["data"]
-    assert len(page.alts["agreement"]) == 1
+    assert page.alts["agreement"] == ["Predicted against measured values: rows of a.tsv, 15 with a measured value"]
 
 
 def test_one_length_another_scale_and_numbers_that_are_none() -> None:

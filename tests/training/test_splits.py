@@ -129,10 +129,11 @@ def test_one_row_of_each_sequence(table: TABLE, dna: DNA, caplog: pytest.LogCapt
     splits = load(arguments)
     assert sizes(splits) == {"train": 7, "validation": 5}  # exact, of the rows that are left
     assert sorted(chain(*values_of(splits).values())) == [3, 4, 5, 5, 6, 7, 8, 9, 10, 10, 11, 16]
-    assert sum(part.counts().get("rows left out because they repeat a sequence", 0) for part in splits.values()) == 3
+    assert sum(part.counts().get("rows merged with others of the same sequence", 0) for part in splits.values()) == 3
     assert any("a.tsv: 3 of 15 rows repeat a sequence" in message for message in caplog.messages)
     dropped = load(regression(path, duplicates="drop", validation_rows=5))
     assert sorted(chain(*values_of(dropped).values())) == list(range(12))
+    assert sum(part.counts().get("rows left out because they repeat a sequence", 0) for part in dropped.values()) == 3
     assert len(splits["train"].with_targets(TargetScaler((0.0,), (1.0,))).counts()) == len(splits["train"].counts())
 
 
