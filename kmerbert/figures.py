@@ -51,7 +51,8 @@ PAGE_COLOURS = {
 }
 # Rows in a part of an axis for which a median or a correlation is shown, and parts of an axis.
 LEAST_ROWS, MOST_PARTS = 10, 10
-LONGEST_LINE = 45  # letters, of the label of an axis
+# Letters that most axes have room for, and a low vertical one.
+LONGEST_LINE, SHORT_LINE = 45, 32
 LEAST_BINS, MOST_BINS = 10, 40  # of a histogram
 
 
@@ -117,13 +118,13 @@ def plot_predicted_against_measured(
     return ax
 
 
-def axis_label(text: str, unit: str = "") -> str:
+def axis_label(text: str, unit: str = "", longest: int = LONGEST_LINE) -> str:
     """Joins a text and its unit, if there is one, in lines that an axis has room for.
 
     >>> axis_label("measured YFP mean", "log2 a.u.")
     'measured YFP mean (log2 a.u.)'
     """
-    return fill(text + (f" ({unit})" if unit else ""), LONGEST_LINE)
+    return fill(text + (f" ({unit})" if unit else ""), longest)
 
 
 def _draw_points(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
@@ -372,7 +373,7 @@ def plot_residuals(
         ax.vlines(middle, first, third, color=VERMILLION, linewidth=4, zorder=3)
         ax.plot(middle, median, "s", color="black", markersize=4, zorder=4)
     difference = f"predicted \N{MINUS SIGN} measured {name}".rstrip()
-    ax.set(xlabel=label, ylabel=axis_label(difference, unit), title=title)
+    ax.set(xlabel=label, ylabel=axis_label(difference, unit, SHORT_LINE), title=title)
     _tidy(ax)
     return ax
 

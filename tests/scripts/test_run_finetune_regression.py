@@ -105,6 +105,8 @@ def test_report_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
         "600",
         "train: rows that repeat a sequence",
         "columns of replicates with --replicate_columns",
+        "measured expression (bin)",
+        "error (RMSE)",
     ):
         assert text in report
     assert "100 validation rows were compared with 600 training rows" in report

@@ -240,7 +240,7 @@ def test_axes_name_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
         replace(BARE, outputs=["YFP mean"], unit="a.u.", predictions={"test": predictions(20)}, same_scale=True)
     )
     assert {label for label in labels if "YFP mean" in label} == {
-        *("measured YFP mean (a.u.)", "predicted YFP mean (a.u.)", "predicted \N{MINUS SIGN} measured YFP mean (a.u.)")
+        *("measured YFP mean (a.u.)", "predicted YFP mean (a.u.)", "predicted \N{MINUS SIGN} measured YFP mean\n(a.u.)")
     }
 
 
