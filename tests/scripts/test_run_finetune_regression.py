@@ -105,7 +105,6 @@ def test_report_of_a_run(trained: tuple[Path, dict[str, float]]) -> None:
         "600",
         "train: rows that repeat a sequence",
         "columns of replicates with --replicate_columns",
-        "measured expression (bin)",
         "error (RMSE)",
     ):
         assert text in report
