@@ -56,9 +56,6 @@ def test_a_curve_of_three_sizes(
         assert json.loads((run / "all_results.json").read_text())["test_pearsonr"] == pytest.approx(point.r)
         assert json.loads((run / "config.json").read_text())["n_training_rows"] == point.rows
         assert "| groups | locus |" in (run / "README.md").read_text()
-        ridge = json.loads((run / "verdict.json").read_text())["verdict"][1]
-        is_clear = "no clear difference" not in ridge
-        assert ridge.endswith("; more test rows or --folds 5 would tell") != is_clear
     tested = [set(pd.read_csv(path, sep="\t")["sequence"]) for path in folder.glob("*/test_predictions.tsv")]
     assert all(rows == tested[0] for rows in tested)
     captured = capsys.readouterr()
