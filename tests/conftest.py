@@ -45,7 +45,7 @@ def token_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(autouse=True)
 def same_logging() -> Iterator[None]:
     """Scripts set logging up for themselves; the next test finds it as it was."""
-    loggers = [logging.getLogger(name) for name in (None, "transformers")]
+    loggers = [logging.getLogger(name) for name in (None, "kmerbert", "transformers")]
     before = [(logger.handlers[:], logger.level) for logger in loggers]
     yield
     for logger, (handlers, level) in zip(loggers, before, strict=True):
