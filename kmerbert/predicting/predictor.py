@@ -421,8 +421,7 @@ class Predictor:
             row = int(apart.argmax())
             logger.warning(
                 "%s: %s is %g, but what is to predict now says %g of this sequence: errors of other predictions give wrong "
-                "intervals; "
-                "write `calibration_file` with run_predict.py, the same models and the same flags",
+                "intervals; write `calibration_file` with run_predict.py, the same models and the same flags",
                 *(source.location(int(some.index[row])), columns[0], written[row], values[row, output]),
             )
 
